@@ -1,0 +1,83 @@
+"""What every engine is: `accepts(problem)` says yes or why not, `solve` turns a Problem into an Outcome.
+
+All engines minimise or maximise as the problem says; `objective` and `bound` of an Outcome are in the problem's own
+sense and units (for `minimize` the bound is from below).
+"""
+
+from __future__ import annotations
+
+import enum
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from nnspec.problem.problem import Point, Problem
+from nnspec.tolerances import GAP
+
+
+class Status(enum.StrEnum):
+    """The one status of every engine and backend."""
+
+    OPTIMAL = "optimal"  # incumbent and bound within the gap asked for
+    FEASIBLE = "feasible"  # a solution, no proof attempted (local methods)
+    INFEASIBLE = "infeasible"  # proven
+    UNBOUNDED = "unbounded"
+    LIMIT = "limit"  # a time, node or memory limit; with or without an incumbent
+    INTERRUPTED = "interrupted"  # Ctrl-C or stop(); with or without an incumbent
+    ERROR = "error"
+
+
+@dataclass(frozen=True)
+class Limits:
+    """When to stop: seconds of wall time, relative gap, nodes; how many threads; the seed of everything random."""
+
+    time: float | None = None
+    gap: float = GAP
+    nodes: int | None = None
+    threads: int = 0  # 0: all cores
+    memory: float | None = None  # megabytes
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Progress:
+    """A sign of life. `point` is given when the incumbent is new."""
+
+    seconds: float
+    incumbent: float | None
+    bound: float | None
+    nodes: int = 0
+    point: Point | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """What an engine found and what its claim rests on (`evidence`: solver, version, settings, or the own tree)."""
+
+    status: Status
+    point: Point | None
+    objective: float | None
+    bound: float | None
+    seconds: float
+    nodes: int
+    engine: str
+    backend: str = ""
+    evidence: Mapping[str, object] = field(default_factory=dict)
+    messages: tuple[str, ...] = ()
+
+
+OnProgress = Callable[[Progress], None]
+
+
+class Engine(Protocol):
+    """An engine. `start` holds feasible points worth trying first; `stop` ends the solve with the best so far."""
+
+    name: str
+
+    def accepts(self, problem: Problem) -> str | None:
+        """None if the engine can solve the problem to proof, else the reason in the user's words."""
+
+    def solve(self, problem: Problem, limits: Limits, start: tuple[Point, ...] = (),
+              on_progress: OnProgress | None = None, stop: threading.Event | None = None) -> Outcome:  # fmt: skip
+        """Solve to the limits. Never raises for a limit or an interrupt."""

@@ -1,0 +1,43 @@
+"""Numerical tolerances: every one has a name, this one home, and a reason."""
+
+from __future__ import annotations
+
+FEASIBILITY = 1e-6
+"""Violation of a constraint that solvers regard as none (SCIP's and HiGHS' default); anything we accept from them
+may be violated by that much, in the units of the row."""
+
+INTEGRALITY = 1e-6
+"""Distance of an integer variable from an integer that solvers regard as none."""
+
+GAP = 1e-6
+"""Default relative gap |incumbent - bound| / max(1e-9, |incumbent|) at which a solve counts as proven."""
+
+GAP_ABSOLUTE = 1e-9
+"""Absolute gap that counts as proven: losses that reach exactly zero have no relative gap."""
+
+SIGN_MARGIN = 1e-4
+"""sign(z) and step(z) switch at z >= 0. In a mathematical program "z < 0" has to be "z <= -SIGN_MARGIN": the margin is
+a hundred times FEASIBILITY, so that after centring the gap the written file decides every sample as the model did."""
+
+ERRORS_MARGIN = 1e-3
+"""Default margin of `errors(f, D)`: a sample counts as right if its score leads by at least this much. It must be
+positive, or the constant network 0 would be right everywhere by ties."""
+
+LOSS_MISMATCH = 1e-5
+"""Relative difference between the solver's objective and the one recomputed from the written file above which a
+warning is reported. Ten times FEASIBILITY: sums over samples add up small violations."""
+
+
+def gap(incumbent: float | None, bound: float | None) -> float | None:
+    """Relative gap |incumbent - bound| / max(1e-9, |incumbent|); None while either is missing or infinite."""
+    if incumbent is None or bound is None or abs(incumbent) == float("inf") or abs(bound) == float("inf"):
+        return None
+    return abs(incumbent - bound) / max(1e-9, abs(incumbent))
+
+
+def proven(incumbent: float | None, bound: float | None, relative: float = GAP) -> bool:
+    """Whether incumbent and bound meet within the relative gap or GAP_ABSOLUTE."""
+    if incumbent is None or bound is None:
+        return False
+    difference = abs(incumbent - bound)
+    return difference <= GAP_ABSOLUTE or difference <= relative * max(1e-9, abs(incumbent))

@@ -109,8 +109,7 @@ def _consumers(network: Network, layer: str) -> list[tuple[Layer, int]]:
             offset = sum(network[i].size for i in item.inputs[: item.inputs.index(layer)])
             found.extend((c, offset + o) for c, o in _consumers(network, item.name))
         else:
-            raise ValueError(f"neurons and inputs are counted through dense, activation, flatten and concat layers only, "
-                             f"not {item.kind}")  # fmt: skip
+            raise ValueError(f"neurons and inputs are not counted through {item.kind} layers")
     return found
 
 

@@ -81,7 +81,8 @@ def apply_layer(layer: Layer, inputs: list[np.ndarray], values: Mapping[str, np.
             z = np.einsum("ngcrqab,gfcab->ngfrq", windows, w).reshape(n, -1, r, q)
             return z if layer.bias is None else z + _value(layer.bias, values)[:, None, None]
         case "batchnorm":
-            assert layer.weights is not None and layer.bias is not None
+            assert layer.weights is not None
+            assert layer.bias is not None
             shape = (-1, *([1] * (x.ndim - 2)))
             return x * _value(layer.weights, values).reshape(shape) + _value(layer.bias, values).reshape(shape)
         case "avgpool":
@@ -115,7 +116,10 @@ def layer_values(network: Network, values: Mapping[str, np.ndarray], x: np.ndarr
 
 
 def forward(network: Network, values: Mapping[str, np.ndarray], x: np.ndarray) -> np.ndarray:
-    """The network's outputs (N, m) in scaled units, for scaled inputs x (N, d). Tensors not fixed come from `values`."""
+    """The network's outputs (N, m) in scaled units, for scaled inputs x (N, d).
+
+    Tensors that are not fixed come from `values`.
+    """
     results = layer_values(network, values, x)
     return np.concatenate([results[name].reshape(len(x), -1) for name in network.outputs], axis=1)
 

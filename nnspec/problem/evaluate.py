@@ -211,8 +211,8 @@ def violations(problem: Problem, point: Point, tolerance: float = FEASIBILITY) -
         if amount > tolerance or math.isnan(amount):
             found.append(Violation(f"domain of {p.name}", amount))
     for x in problem.variables.values():
-        v = float(point.variables[x.name])
-        amount = max(x.lo - v, v - x.hi, 0.0, abs(v - round(v)) if x.kind != "real" else 0.0)
+        number = float(point.variables[x.name])
+        amount = max(x.lo - number, number - x.hi, 0.0, abs(number - round(number)) if x.kind != "real" else 0.0)
         if amount > tolerance or math.isnan(amount):
             found.append(Violation(f"domain of {x.name}", amount))
     for network in problem.networks.values():

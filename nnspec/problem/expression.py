@@ -148,7 +148,8 @@ def children(e: Expression) -> tuple[Expression, ...]:
 
 def linear_terms(e: Expression) -> tuple[float, list[tuple[float, Expression]]]:
     """`e` as constant + sum of coefficient * atom, where no atom is a Sum, a Constant or a Product with a Constant."""
-    constant, terms = 0.0, []
+    constant = 0.0
+    terms: list[tuple[float, Expression]] = []
     stack: list[tuple[float, Expression]] = [(1.0, e)]
     while stack:
         coefficient, node = stack.pop()

@@ -54,9 +54,9 @@ def _value(p: Parameter, values: Mapping[str, np.ndarray]) -> np.ndarray:
 
 def _windows(layer: Layer, x: np.ndarray, fill: float) -> np.ndarray:
     """All windows of a conv or pool layer: (N, C, rows, columns, kernel_rows, kernel_columns)."""
-    (kr, kc), (sr, sc) = layer.attributes["kernel"], layer.attributes["stride"]  # type: ignore[misc]
-    pr, pc = layer.attributes.get("padding", (0, 0))  # type: ignore[misc]
-    dr, dc = layer.attributes.get("dilation", (1, 1))  # type: ignore[misc]
+    (kr, kc), (sr, sc) = layer.attributes["kernel"], layer.attributes["stride"]
+    pr, pc = layer.attributes.get("padding", (0, 0))
+    dr, dc = layer.attributes.get("dilation", (1, 1))
     x = np.pad(x, ((0, 0), (0, 0), (pr, pr), (pc, pc)), constant_values=fill)
     w = np.lib.stride_tricks.sliding_window_view(x, (dr * (kr - 1) + 1, dc * (kc - 1) + 1), axis=(2, 3))
     return w[:, :, ::sr, ::sc, ::dr, ::dc]
@@ -73,7 +73,7 @@ def apply_layer(layer: Layer, inputs: list[np.ndarray], values: Mapping[str, np.
         case "conv":
             assert layer.weights is not None
             w = _value(layer.weights, values)
-            groups = int(layer.attributes.get("groups", 1))  # type: ignore[call-overload]
+            groups = int(layer.attributes.get("groups", 1))
             windows = _windows(layer, x, 0.0)
             n, c, r, q = windows.shape[:4]
             windows = windows.reshape(n, groups, c // groups, r, q, *windows.shape[4:])

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
@@ -111,7 +112,7 @@ class Layer:
     weights: Parameter | None = None
     bias: Parameter | None = None
     l0: int | None = None  # at most this many nonzero weights and biases
-    attributes: Mapping[str, object] = field(default_factory=dict)
+    attributes: Mapping[str, Any] = field(default_factory=dict)
     span: Span | None = field(default=None, repr=False)
 
     @property

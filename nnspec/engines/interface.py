@@ -14,7 +14,6 @@ from typing import Protocol
 from nnspec.problem.problem import Point, Problem
 from nnspec.status import Limits, Status
 
-
 __all__ = ["Engine", "Limits", "OnProgress", "Outcome", "Progress", "Status"]
 
 

@@ -38,7 +38,7 @@ VARIABLE_KINDS = ("real", "int", "binary")
 
 @dataclass(frozen=True, eq=False)
 class Block:
-    """Variables created together. `labels` holds the words of each axis, by default 1, 2, 3 ..."""
+    """Variables created together. `labels` holds the words of each axis, by default 0, 1, 2 ..."""
 
     name: str
     start: int
@@ -63,7 +63,7 @@ class Block:
             return self.name
         index = np.unravel_index(offset, self.shape)
         words = self.labels or (None,) * len(self.shape)
-        return f"{self.name}[{','.join(str(i + 1) if w is None else w[i] for i, w in zip(index, words))}]"
+        return f"{self.name}[{','.join(str(i) if w is None else w[i] for i, w in zip(index, words))}]"
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ class Program:
                       span: Span | None = None, complete: Recipe | None = None) -> Affine:  # fmt: skip
         """New variables of a shape; bounds broadcast to it; binaries lie in {0, 1}.
 
-        `labels` gives the words of each axis (None: 1, 2, 3 ...): shape (N, 2) with labels (None, ("age", "bmi"))
+        `labels` gives the words of each axis (None: 0, 1, 2 ...): shape (N, 2) with labels (None, ("age", "bmi"))
         makes names like "h1[3,age]". `complete(x)` computes the values (any array of `shape`'s size) from the vector x
         of all columns, of which those created earlier are known.
         """

@@ -113,8 +113,7 @@ class Affine:
         return self.shape[0]
 
     def reshape(self, *shape: int | tuple[int, ...]) -> Affine:
-        target = shape[0] if len(shape) == 1 and isinstance(shape[0], tuple) else shape
-        new = np.empty(self.shape, dtype=bool).reshape(target).shape  # numpy resolves -1 and checks the size
+        new = np.empty(self.shape, dtype=bool).reshape(*shape).shape  # type: ignore[arg-type]  # resolves -1, checks
         return Affine(self.indptr, self.columns, self.values, self.constant, new)
 
     def broadcast_to(self, shape: tuple[int, ...]) -> Affine:
@@ -180,9 +179,8 @@ class Affine:
 
     def sum(self, axis: int | tuple[int, ...] | None = None) -> Affine:
         """Sum over all entries (shape ()) or along axes."""
-        axes = range(self.ndim) if axis is None else (axis,) if isinstance(axis, int) else axis
-        axes = {a % self.ndim for a in axes}
-        kept = [a for a in range(self.ndim) if a not in axes]
+        axes = tuple(range(self.ndim)) if axis is None else (axis,) if isinstance(axis, int) else axis
+        kept = [a for a in range(self.ndim) if a not in {b % self.ndim for b in axes}]
         shape = tuple(self.shape[a] for a in kept)
         strides = np.zeros(self.ndim, dtype=np.int64)
         strides[kept] = [math.prod(shape[i + 1 :]) for i in range(len(shape))]
@@ -308,7 +306,8 @@ class Quadratic:
         left, right = np.minimum(left, right), np.maximum(left, right)
         width = int(right.max(initial=0)) + 1
         indptr, keys, values = _merged(rows, left * width + right, values, affine.size)
-        return Quadratic(affine, np.repeat(np.arange(affine.size), np.diff(indptr)), keys // width, keys % width, values)
+        rows = np.repeat(np.arange(affine.size), np.diff(indptr))
+        return Quadratic(affine, rows, keys // width, keys % width, values)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -347,7 +346,7 @@ class Quadratic:
     def __truediv__(self, divisor: np.ndarray | float) -> Quadratic:
         return self * (1.0 / np.asarray(divisor, dtype=float))
 
-    def reshape(self, *shape: int) -> Quadratic:
+    def reshape(self, *shape: int | tuple[int, ...]) -> Quadratic:
         return Quadratic(self.affine.reshape(*shape), self.rows, self.left, self.right, self.values)
 
     def broadcast_to(self, shape: tuple[int, ...]) -> Quadratic:

@@ -1,14 +1,15 @@
-"""The solver-neutral program: blocks of variables, blocks of rows, an objective. Encodings write it, backends read it.
+"""The solver-neutral program: blocks of variables, blocks of rows, an objective. Encodings write, backends read.
 
-Everything is an array; 100,000 rows are one numpy call. Names are kept by block and made only when asked for. Each block
-of auxiliary variables may carry a recipe that computes it from the variables before it, so that values for weights and
-decision variables alone extend to a full point: `Program.complete`. `Program.violations` and `Program.objective_value`
-judge any backend's answer in numpy.
+Everything is an array; 100,000 rows are one numpy call. Names are kept by block and made only when asked for. Each
+block of auxiliary variables may carry a recipe that computes it from the variables before it, so that values for
+weights and decision variables alone extend to a full point: `Program.complete`. `Program.violations` and
+`Program.objective_value` judge any backend's answer in numpy.
 """
 
 from __future__ import annotations
 
 import bisect
+import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -57,13 +58,24 @@ class Block:
         """Column numbers in the block's shape."""
         return np.arange(self.start, self.start + self.size).reshape(self.shape)
 
+    @property
+    def words(self) -> list[Sequence[str]]:
+        """What the positions on each axis are called."""
+        labels = self.labels or (None,) * len(self.shape)
+        return [w if w is not None else [str(i) for i in range(n)] for w, n in zip(labels, self.shape)]
+
     def column_name(self, offset: int) -> str:
         """Readable name of the variable with this flat number."""
         if not self.shape:
             return self.name
         index = np.unravel_index(offset, self.shape)
-        words = self.labels or (None,) * len(self.shape)
-        return f"{self.name}[{','.join(str(i) if w is None else w[i] for i, w in zip(index, words))}]"
+        return f"{self.name}[{','.join(w[int(i)] for i, w in zip(index, self.words))}]"
+
+    def column_names(self) -> list[str]:
+        """Readable names of all variables of the block, in order."""
+        if not self.shape:
+            return [self.name]
+        return [f"{self.name}[{','.join(index)}]" for index in itertools.product(*self.words)]
 
 
 @dataclass(frozen=True)
@@ -153,7 +165,8 @@ class Program:
     def _reserve(self, size: int) -> None:
         if size > len(self._lo):
             capacity = max(size, 2 * len(self._lo))
-            self._lo, self._hi, self._kind = (np.resize(a, capacity) for a in (self._lo, self._hi, self._kind))
+            self._lo, self._hi = np.resize(self._lo, capacity), np.resize(self._hi, capacity)
+            self._kind = np.resize(self._kind, capacity)
 
     def tighten(self, variables: Affine, lo: Array = -math.inf, hi: Array = math.inf) -> None:
         """Intersect the bounds of plain variables with [lo, hi]."""
@@ -190,7 +203,8 @@ class Program:
               labels: Sequence[Sequence[str] | None] | None = None) -> Affine:  # fmt: skip
         """New variables y = function(x), bounded by the image of x's bounds."""
         x = self.as_variables(x, f"{name}.argument", span)
-        lo, hi = image(function, *(b.reshape(-1) for b in self.bounds(x)), exponent)
+        lo, hi = self.bounds(x)
+        lo, hi = image(function, lo.reshape(-1), hi.reshape(-1), exponent)
         y = self.add_variables(
             name, x.shape, lo.reshape(x.shape), hi.reshape(x.shape), labels=labels, span=span,
             complete=lambda v: apply(function, x.value(v), exponent),
@@ -232,7 +246,9 @@ class Program:
             LinearRows(name, affine, *_row_bounds(affine.shape, lo, hi), span=span, labels=tuple(labels))
         )
 
-    def add_equal(self, left: Affine | Array, right: Affine | Array, name: str = "row", span: Span | None = None) -> None:
+    def add_equal(
+        self, left: Affine | Array, right: Affine | Array, name: str = "row", span: Span | None = None
+    ) -> None:
         """left = right, entry by entry."""
         self.add_linear(Affine.of(left) - right, 0.0, 0.0, name, span)
 
@@ -245,8 +261,10 @@ class Program:
 
     def add_products(self, z: Affine, x: Affine, y: Affine, name: str = "product", span: Span | None = None) -> None:
         """z = x * y, elementwise; operands of the same shape. Expressions get variables of their own."""
-        columns = [self.as_variables(a, f"{name}.{part}", span).columns for a, part in ((z, "z"), (x, "x"), (y, "y"))]
-        self.rows.append(ProductRows(name, *columns, span=span))
+        x = self.as_variables(x, f"{name}.left", span)
+        y = self.as_variables(y, f"{name}.right", span)
+        z = self.as_variables(z, f"{name}.value", span)
+        self.rows.append(ProductRows(name, z.columns, x.columns, y.columns, span=span))
 
     def add_univariate(self, function: str, y: Affine, x: Affine, name: str = "", exponent: float | None = None,
                        span: Span | None = None) -> None:  # fmt: skip
@@ -254,8 +272,9 @@ class Program:
         if function not in FUNCTIONS or (function == "power") != (exponent is not None):
             raise ValueError(f"unknown function {function!r} (exponent {exponent})")
         name = name or function
-        columns = [self.as_variables(a, f"{name}.{part}", span).columns for a, part in ((y, "value"), (x, "argument"))]
-        self.rows.append(UnivariateRows(name, function, *columns, exponent, span=span))
+        value = self.as_variables(y, f"{name}.value", span).columns
+        argument = self.as_variables(x, f"{name}.argument", span).columns
+        self.rows.append(UnivariateRows(name, function, value, argument, exponent, span=span))
 
     def add_indicators(self, binary: Affine, value: Array, affine: Affine, lo: Array = -math.inf, hi: Array = math.inf,
                        name: str = "indicator", span: Span | None = None) -> None:  # fmt: skip
@@ -287,10 +306,10 @@ class Program:
 
     def minimize(self, expression: Affine | Quadratic) -> None:
         """Set the objective, an expression of one entry; quadratic parts may be convex or not."""
-        self.sense, self.objective = "minimize", Quadratic.of(expression).reshape(())
+        self.sense, self.objective = "minimize", Quadratic.of(expression).reshape()
 
     def maximize(self, expression: Affine | Quadratic) -> None:
-        self.sense, self.objective = "maximize", Quadratic.of(expression).reshape(())
+        self.sense, self.objective = "maximize", Quadratic.of(expression).reshape()
 
     # -- points -----------------------------------------------------------------------------------------------------
 
@@ -327,10 +346,10 @@ class Program:
         x = np.asarray(x, dtype=float)
         found = []
         outside = np.maximum(np.maximum(self.lo - x, x - self.hi), 0.0)
-        for j in np.flatnonzero(~(outside <= tolerance)):
+        for j in map(int, np.flatnonzero(~(outside <= tolerance))):
             found.append(ProgramViolation(f"bounds of {self.column_name(j)}", float(outside[j]), self.block_of(j).span))
         fraction = np.where(self.discrete, np.abs(x - np.round(x)), 0.0)
-        for j in np.flatnonzero(fraction > max(tolerance, INTEGRALITY)):
+        for j in map(int, np.flatnonzero(fraction > max(tolerance, INTEGRALITY))):
             name = self.column_name(j)
             found.append(ProgramViolation(f"integrality of {name}", float(fraction[j]), self.block_of(j).span))
         for rows in self.rows:
@@ -345,7 +364,7 @@ class Program:
         return self.blocks[self.block_number(column)]
 
     def block_number(self, column: int) -> int:
-        number = bisect.bisect_right(self._starts, int(column)) - 1
+        number = bisect.bisect_right(self._starts, column) - 1
         while self.blocks[number].size == 0:  # empty blocks share their start with the next one
             number -= 1
         return number
@@ -353,11 +372,11 @@ class Program:
     def column_name(self, column: int) -> str:
         """The variable's name in the user's terms."""
         block = self.block_of(column)
-        return block.column_name(int(column) - block.start)
+        return block.column_name(column - block.start)
 
     def column_names(self) -> Iterator[str]:
         for block in self.blocks:
-            yield from (block.column_name(k) for k in range(block.size))
+            yield from block.column_names()
 
     def row_kinds(self) -> dict[str, int]:
         """Number of rows of each kind; the words are those of `rows.ROW_KINDS`."""
@@ -373,7 +392,8 @@ class Program:
 
     def __repr__(self) -> str:
         kinds = ", ".join(f"{n} {k}" for k, n in self.row_kinds().items())
-        return f"Program({self.name}: {self.columns} columns, {int(self.discrete.sum())} of them discrete; rows: {kinds})"
+        discrete = int(self.discrete.sum())
+        return f"Program({self.name}: {self.columns} columns, {discrete} of them discrete; rows: {kinds})"
 
 
 def kind_of(rows: Rows) -> str:

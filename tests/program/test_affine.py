@@ -92,4 +92,5 @@ def test_wrong_use_is_refused():
 def test_single_columns():
     a = Affine.variables([4, 2, 1])
     assert list(a.single_columns()) == [4, 2, 1]
-    assert list(concatenate([a * np.array([1.0, 2, 1]), np.zeros(1), a + 1]).single_columns()) == [4, -1, 1, -1, -1, -1, -1]
+    mixed = concatenate([a * np.array([1.0, 2, 1]), np.zeros(1), a + 1])
+    assert list(mixed.single_columns()) == [4, -1, 1, -1, -1, -1, -1]

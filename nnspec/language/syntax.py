@@ -18,7 +18,8 @@ The parser bounds the depth of every tree by `MAX_DEPTH`: recursive functions ov
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields
 
 from nnspec.errors import Source, Span
 
@@ -30,6 +31,18 @@ class Node:
     """Anything read from the text."""
 
     span: Span = field(compare=False, repr=False)
+
+
+def children(node: Node) -> Iterator[Node]:
+    """The nodes right below a node, in the order of the text."""
+    for field_ in fields(node)[1:]:
+        value = getattr(node, field_.name)
+        if isinstance(value, Node):
+            yield value
+        elif isinstance(value, tuple):
+            for entry in value:
+                if isinstance(entry, Node):
+                    yield entry
 
 
 # --- expressions -----------------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from nnspec.errors import Diagnostic, Source, Span, diagnostic
 from nnspec.language import syntax as s
 from nnspec.language.grammar import UnexpectedToken, parser
 from nnspec.language.mistakes import Place, explain, first_on_line, is_start, resembles_start
+from nnspec.language.tokens import tokenize
 from nnspec.language.tree import Problem, Token
 
 MAX_ERRORS = 50  # more than anybody reads; binary junk would give thousands
@@ -26,17 +27,11 @@ def parse(source: Source) -> tuple[s.Spec, list[Diagnostic]]:
     The tree is complete if and only if there are no errors. Its depth is at most `MAX_DEPTH`.
     """
     reader = _Reader(source)
-    tokens = tokenize(source)
+    tokens, _ = tokenize(source)
     for first, last in _statements(tokens):
         if not reader.tired:
             reader.read(tokens[first:last])
     return s.Spec(source, tuple(reader.statements)), reader.errors
-
-
-def tokenize(source: Source) -> list[Token]:
-    """All tokens of a text, mistakes included, without white space and comments."""
-    tokens = parser().lex(source.text)
-    return [Token(t.type, Span(source, t.start_pos or 0, t.end_pos or 0), str(t)) for t in tokens]
 
 
 def _statements(tokens: list[Token]) -> list[tuple[int, int]]:

@@ -95,7 +95,7 @@ def nonzeros(network: Network, point: Point, layer: str | None = None, tensor: s
     return total
 
 
-def _consumers(network: Network, layer: str) -> list[tuple[Layer, int]]:
+def consumers(network: Network, layer: str) -> list[tuple[Layer, int]]:
     """Layers with weights that read `layer` directly or through activations and concats, with the column offset."""
     found: list[tuple[Layer, int]] = []
     for item in network.layers:
@@ -104,10 +104,10 @@ def _consumers(network: Network, layer: str) -> list[tuple[Layer, int]]:
         if item.kind == "dense":
             found.append((item, 0))
         elif item.kind in ("activation", "flatten"):
-            found.extend(_consumers(network, item.name))
+            found.extend(consumers(network, item.name))
         elif item.kind == "concat":
             offset = sum(network[i].size for i in item.inputs[: item.inputs.index(layer)])
-            found.extend((c, offset + o) for c, o in _consumers(network, item.name))
+            found.extend((c, offset + o) for c, o in consumers(network, item.name))
         else:
             raise ValueError(f"neurons and inputs are not counted through {item.kind} layers")
     return found
@@ -116,10 +116,10 @@ def _consumers(network: Network, layer: str) -> list[tuple[Layer, int]]:
 def units_in_use(network: Network, point: Point, layer: str) -> np.ndarray:
     """For each unit of a layer, whether some weight that reads it is nonzero; boolean (units,)."""
     used = np.zeros(network[layer].size, dtype=bool)
-    consumers = _consumers(network, layer)
-    if not consumers:
+    readers = consumers(network, layer)
+    if not readers:
         used[:] = True
-    for item, offset in consumers:
+    for item, offset in readers:
         weights, _ = _layer_arrays(item, point)
         assert weights is not None
         used |= np.any(weights[:, offset : offset + used.size] != 0, axis=0)

@@ -20,4 +20,6 @@ CODES: dict[str, str] = {
     "NNS013": "wrong arguments in a call",
     "NNS014": "statement is not finished",
     "NNS015": "unknown escape in a string",
+    "NNS016": "character without a meaning",
+    "NNS017": "free layers of a network that is not imported",
 }

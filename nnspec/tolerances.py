@@ -23,6 +23,10 @@ ERRORS_MARGIN = 1e-3
 """Default margin of `errors(f, D)`: a sample counts as right if its score leads by at least this much. It must be
 positive, or the constant network 0 would be right everywhere by ties."""
 
+STRICT_MARGIN = 1e-5
+"""A strict inequality a < b (the negation of a >= b) is modelled as a <= b - STRICT_MARGIN unless both sides are
+integers: ten times FEASIBILITY, so that a solver's slack does not turn it into equality."""
+
 LOSS_MISMATCH = 1e-5
 """Relative difference between the solver's objective and the one recomputed from the written file above which a
 warning is reported. Ten times FEASIBILITY: sums over samples add up small violations."""
@@ -41,3 +45,7 @@ def proven(incumbent: float | None, bound: float | None, relative: float = GAP) 
         return False
     difference = abs(incumbent - bound)
     return difference <= GAP_ABSOLUTE or difference <= relative * max(1e-9, abs(incumbent))
+
+CONVEXITY = 1e-9
+"""Negative eigenvalue, relative to the largest, below which a quadratic form still counts as convex: rounding of sums of
+squares leaves about 1e-15 of the largest eigenvalue, and a solver's own tests allow about this much."""

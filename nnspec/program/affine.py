@@ -113,7 +113,8 @@ class Affine:
         return self.shape[0]
 
     def reshape(self, *shape: int | tuple[int, ...]) -> Affine:
-        new = np.empty(self.shape, dtype=bool).reshape(*shape).shape  # type: ignore[arg-type]  # resolves -1, checks
+        target: Any = shape[0] if len(shape) == 1 else shape
+        new = np.empty(self.shape, dtype=bool).reshape(target).shape  # numpy resolves -1 and checks the size
         return Affine(self.indptr, self.columns, self.values, self.constant, new)
 
     def broadcast_to(self, shape: tuple[int, ...]) -> Affine:

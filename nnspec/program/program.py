@@ -306,10 +306,18 @@ class Program:
 
     def minimize(self, expression: Affine | Quadratic) -> None:
         """Set the objective, an expression of one entry; quadratic parts may be convex or not."""
-        self.sense, self.objective = "minimize", Quadratic.of(expression).reshape()
+        self.sense, self.objective = "minimize", Quadratic.of(expression).reshape(())
 
     def maximize(self, expression: Affine | Quadratic) -> None:
-        self.sense, self.objective = "maximize", Quadratic.of(expression).reshape()
+        self.sense, self.objective = "maximize", Quadratic.of(expression).reshape(())
+
+    def skeleton(self) -> Program:
+        """A new program with the same variables, bounds and objective, and no rows."""
+        new = Program(self.name)
+        new.blocks, new._starts, new._names = list(self.blocks), list(self._starts), set(self._names)
+        new._size, new._lo, new._hi, new._kind = self._size, self._lo.copy(), self._hi.copy(), self._kind.copy()
+        new.sense, new.objective = self.sense, self.objective
+        return new
 
     # -- points -----------------------------------------------------------------------------------------------------
 

@@ -32,13 +32,13 @@ class Rows:
         """Readable name of row k of the block."""
         if self.labels:
             return f"{self.name}[{self.labels[k]}]"
-        return self.name if self.count == 1 else f"{self.name}[{k + 1}]"
+        return self.name if self.count == 1 else f"{self.name}[{k}]"
 
     def row_names(self) -> list[str]:
         """Readable names of all rows of the block."""
         if self.labels:
             return [f"{self.name}[{label}]" for label in self.labels]
-        return [self.name] if self.count == 1 else [f"{self.name}[{k}]" for k in range(1, self.count + 1)]
+        return [self.name] if self.count == 1 else [f"{self.name}[{k}]" for k in range(self.count)]
 
     def violation(self, x: np.ndarray) -> np.ndarray:
         """By how much each row is violated at x, in the units of the row; flat array, 0 where it holds."""

@@ -1,0 +1,86 @@
+"""What all backends share: checking start points, results with recomputed objectives, and their errors."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from nnspec.backends.interface import BackendResult
+from nnspec.errors import MissingPackageError, UnsupportedError, UsageError, diagnostic
+from nnspec.program import Program
+from nnspec.program.rows import Rows
+from nnspec.status import Status
+from nnspec.tolerances import FEASIBILITY
+
+
+def feasible_starts(program: Program, starts: Sequence[np.ndarray]) -> tuple[list[np.ndarray], list[str]]:
+    """The starts, completed: feasible points first and the best of them first, then points that are partly unknown.
+
+    Also messages about those left out because they violate the program.
+    """
+    full: list[tuple[float, int, np.ndarray]] = []
+    partial: list[np.ndarray] = []
+    messages: list[str] = []
+    sign = 1.0 if program.sense == "minimize" else -1.0
+    for number, start in enumerate(starts):
+        x = program.complete(start)
+        if np.isnan(x).any():
+            partial.append(x)
+            continue
+        x[program.discrete] = np.round(x[program.discrete])
+        broken = program.violations(x)
+        if broken:
+            worst = max(broken, key=lambda v: v.amount)
+            messages.append(f"start point {number} was not used: it violates {worst.what} by {worst.amount:.2g}")
+        else:
+            full.append((sign * program.objective_value(x), number, x))
+    return [x for _, _, x in sorted(full, key=lambda item: item[:2])] + partial, messages
+
+
+def result_of(program: Program, status: Status, x: np.ndarray | None, bound: float | None, began: float,
+              nodes: int = 0, version: str = "", settings: Mapping[str, Any] | None = None,
+              messages: Sequence[str] = ()) -> BackendResult:  # fmt: skip
+    """A result whose objective is recomputed from x; violations above ten tolerances are reported.
+
+    Ten: solvers check rows relative to their size, and a presolved row stands for several of ours.
+    """
+    notes = list(messages)
+    if x is not None and np.isnan(x).any():
+        x = None
+    objective = None if x is None else program.objective_value(x)
+    if x is not None:
+        broken = program.violations(x, 10 * FEASIBILITY)
+        if broken:
+            worst = max(broken, key=lambda v: v.amount)
+            notes.append(f"the solver's solution violates {worst.what} by {worst.amount:.2g}")
+    if status in (Status.OPTIMAL, Status.FEASIBLE) and x is None:
+        status = Status.ERROR
+        notes.append("the solver claims a solution but has none")
+    seconds = time.monotonic() - began
+    return BackendResult(status, x, objective, bound, seconds, nodes, version, settings or {}, tuple(notes))
+
+
+def missing_package(backend: str, package: str, command: str, cause: Exception) -> MissingPackageError:
+    """The error for a solver that is not installed."""
+    return MissingPackageError(
+        diagnostic("NNS150", f"the backend {backend} needs {package}: {cause}", help=f"install it with: {command}")
+    )
+
+
+def unsupported(backend: str, rows: Rows | None, what: str, help: str) -> UnsupportedError:
+    """The error for something a backend cannot take; points at the rows' place in the spec."""
+    where = f" ({rows.name})" if rows is not None else ""
+    return UnsupportedError(
+        diagnostic("NNS151", f"{backend} cannot take {what}{where}", rows.span if rows is not None else None, help=help)
+    )
+
+
+def setting_refused(backend: str, name: str, value: object, cause: Exception | str) -> UsageError:
+    """The error for a solver setting with a wrong name or value."""
+    return UsageError(
+        diagnostic("NNS153", f"{backend} does not take the setting {name} = {value!r}: {cause}",
+                   help=f"settings have the names that {backend}'s own manual gives them")
+    )  # fmt: skip

@@ -1,0 +1,45 @@
+"""The backends by name, and what of them is installed."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+
+from nnspec.backends.interface import Availability, Backend
+from nnspec.errors import UsageError, diagnostic
+
+NAMES = ("scip", "highs", "gurobi", "pyomo:NAME")
+
+
+def get(name: str) -> Backend:
+    """The backend that users call `name`: scip, highs, gurobi, or pyomo:SOLVER. Raises UsageError for other names."""
+    head, _, solver = name.partition(":")
+    if head == "scip" and not solver:
+        from nnspec.backends.scip import ScipBackend
+
+        return ScipBackend()
+    close = difflib.get_close_matches(name, NAMES, n=1)
+    raise UsageError(
+        diagnostic("NNS154", f"unknown backend {name}",
+                   help=f"did you mean {close[0]}?" if close else f"known backends: {', '.join(NAMES)}")
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Installed:
+    """One line of `nnspec backends`."""
+
+    name: str
+    availability: Availability
+    takes: str  # row kinds and functions, in words
+
+
+def installed() -> list[Installed]:
+    """Every backend with its version and licence limits, or why it cannot be used and the command that helps."""
+    lines = []
+    for name in ("scip",):
+        backend = get(name)
+        takes = backend.takes
+        words = ", ".join(sorted(takes.rows) + sorted(takes.functions))
+        lines.append(Installed(name, backend.available(), words))
+    return lines

@@ -1,0 +1,214 @@
+"""SCIP through PySCIPOpt.
+
+Settings that differ from SCIP's defaults, and why: symmetry handling is off (misc/usesymmetry = 0), because a wrong
+optimum was seen with it on a nonlinear model and our own orderings do its work; the absolute gap of tolerances is set,
+since losses that reach zero have no relative gap.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from nnspec import tolerances
+from nnspec.backends.bridges import bridge
+from nnspec.backends.common import feasible_starts, result_of, setting_refused
+from nnspec.backends.interface import Availability, BackendProgress, BackendResult, OnProgress, Takes
+from nnspec.backends.scip_model import build
+from nnspec.program import Program
+from nnspec.status import Limits, Status
+
+SETTINGS: dict[str, Any] = {"misc/usesymmetry": 0, "limits/absgap": tolerances.GAP_ABSOLUTE}
+
+_STATUS = {
+    "optimal": Status.OPTIMAL, "gaplimit": Status.OPTIMAL, "infeasible": Status.INFEASIBLE,
+    "unbounded": Status.UNBOUNDED, "userinterrupt": Status.INTERRUPTED, "terminate": Status.INTERRUPTED,
+    "timelimit": Status.LIMIT, "nodelimit": Status.LIMIT, "totalnodelimit": Status.LIMIT, "memlimit": Status.LIMIT,
+    "stallnodelimit": Status.LIMIT, "sollimit": Status.LIMIT, "bestsollimit": Status.LIMIT,
+    "restartlimit": Status.LIMIT, "primallimit": Status.LIMIT, "duallimit": Status.LIMIT,
+}  # fmt: skip
+
+
+TRANSFORMED = 3  # SCIP_STAGE_TRANSFORMED
+
+
+class ScipBackend:
+    """SCIP: everything but gelu (it has no erf). Global optimality for all of it."""
+
+    name = "scip"
+    takes = Takes(
+        rows=frozenset({"linear", "quadratic", "product", "univariate", "indicator", "sos1", "sos2"}),
+        functions=frozenset(
+            {"exp", "log", "sqrt", "sin", "cos", "abs", "power", "tanh", "sigmoid", "softplus", "silu"}
+        ),
+    )
+
+    def available(self) -> Availability:
+        try:
+            import pyscipopt
+        except ImportError as e:
+            return Availability(None, f"PySCIPOpt cannot be imported: {e}", "pip install pyscipopt")
+        return Availability(f"SCIP {_version(pyscipopt.Model())} (PySCIPOpt {pyscipopt.__version__})")
+
+    def solve(self, program: Program, limits: Limits, starts: Sequence[np.ndarray] = (),
+              on_progress: OnProgress | None = None, stop: threading.Event | None = None,
+              options: Mapping[str, Any] | None = None) -> BackendResult:  # fmt: skip
+        began = time.monotonic()
+        bridged = bridge(program, self.takes, self.name)
+        settings = {**SETTINGS, **(options or {})}
+        best, messages = feasible_starts(program, starts)
+        try:
+            model, variables = build(bridged.program)
+            _configure(model, limits, settings, time.monotonic() - began)
+            for start in best:
+                _add_start(model, variables, bridged.lift(start), messages)
+            watch = _Watch(model, variables[: program.columns], on_progress, began)
+            status = watch.run(stop)
+        except KeyboardInterrupt:  # while building; SCIP catches Ctrl-C itself once it runs
+            return result_of(program, Status.INTERRUPTED, next(iter(best), None), None, began, messages=messages)
+        found = model.getNSols() > 0  # values can be read, wrongly, even without a solution
+        x = _values(model.getBestSol(), variables[: program.columns]) if found else None
+        solved = model.getStage() >= TRANSFORMED and status is not Status.INFEASIBLE
+        bound = _finite(model, model.getDualbound()) if solved else None  # crashes in earlier stages
+        nodes = int(model.getNTotalNodes()) if solved else 0
+        return result_of(
+            program, status, x, bound, began, nodes=nodes, version=f"SCIP {_version(model)}", settings=settings,
+            messages=messages,
+        )  # fmt: skip
+
+
+def _configure(model: Any, limits: Limits, settings: Mapping[str, Any], spent: float) -> None:
+    model.setParam("limits/gap", limits.gap)
+    if limits.time is not None:
+        model.setParam("limits/time", max(0.0, limits.time - spent))
+    if limits.nodes is not None:
+        model.setParam("limits/totalnodes", limits.nodes)
+    if limits.memory is not None:
+        model.setParam("limits/memory", limits.memory)
+    model.setParam("randomization/randomseedshift", limits.seed % (2**31 - 1))
+    if threading.current_thread() is not threading.main_thread():
+        model.setParam("misc/catchctrlc", False)  # signals belong to the main thread
+    for name, value in settings.items():
+        try:
+            model.setParam(name, value)
+        except (KeyError, ValueError, TypeError) as e:
+            raise setting_refused("scip", name, value, e) from e
+
+
+def _add_start(model: Any, variables: list[Any], x: np.ndarray, messages: list[str]) -> None:
+    if np.isnan(x).any():
+        start = model.createPartialSol()
+        for j in np.flatnonzero(~np.isnan(x)).tolist():
+            model.setSolVal(start, variables[j], float(x[j]))
+        model.addSol(start)
+        return
+    start = model.createSol()
+    for variable, value in zip(variables, x.tolist()):
+        model.setSolVal(start, variable, value)
+    if not model.checkSol(start, printreason=False, original=True):  # addSol says yes to anything
+        messages.append("a start point was refused by SCIP's own check")
+    model.addSol(start)
+
+
+class _Watch:
+    """Runs a model and listens: progress from SCIP's events, stop requests from another thread.
+
+    SCIP turns an exception in a callback into "unspecified error", so it is kept, the solve interrupted, and the
+    exception raised afterwards.
+    """
+
+    PERIOD = 0.2  # seconds between signs of life, and until a stop request is looked at
+
+    def __init__(self, model: Any, variables: list[Any], on_progress: OnProgress | None, began: float):
+        self.model, self.variables, self.on_progress, self.began = model, variables, on_progress, began
+        self.last = -math.inf
+        self.error: BaseException | None = None
+
+    def run(self, stop: threading.Event | None) -> Status:
+        """Optimise; raises what `on_progress` raised."""
+        if self.on_progress is not None:
+            self._listen()
+        done = threading.Event()
+        watcher = threading.Thread(target=self._stopper, args=(stop, done), daemon=True)
+        if stop is not None:
+            watcher.start()
+        try:
+            status = self._optimize()
+        finally:
+            done.set()
+            if stop is not None:
+                watcher.join()
+        if self.error is not None:
+            raise self.error
+        return status
+
+    def _optimize(self) -> Status:
+        model = self.model
+        model.optimizeNogil()
+        if model.getStatus() == "inforunbd":  # presolving saw one of the two; without dual reductions SCIP knows which
+            model.freeTransform()
+            model.setParam("presolving/maxrounds", 0)
+            model.setParam("misc/allowstrongdualreds", False)
+            model.setParam("misc/allowweakdualreds", False)
+            model.optimizeNogil()
+        return _STATUS.get(model.getStatus(), Status.ERROR)
+
+    def _stopper(self, stop: threading.Event, done: threading.Event) -> None:
+        while not done.is_set():
+            if stop.wait(self.PERIOD) and not done.is_set():
+                self.model.interruptSolve()  # again and again: a request before the solve began is lost
+                done.wait(self.PERIOD)
+
+    def _listen(self) -> None:
+        from pyscipopt import SCIP_EVENTTYPE, Eventhdlr
+
+        watch = self
+        events = (SCIP_EVENTTYPE.BESTSOLFOUND, SCIP_EVENTTYPE.NODESOLVED, SCIP_EVENTTYPE.LPSOLVED)
+
+        class Progress(Eventhdlr):  # type: ignore[misc]
+            def eventinit(self) -> None:
+                for event in events:
+                    self.model.catchEvent(event, self)
+
+            def eventexit(self) -> None:
+                for event in events:
+                    self.model.dropEvent(event, self)
+
+            def eventexec(self, event: Any) -> None:
+                try:
+                    watch._report(event.getType() == SCIP_EVENTTYPE.BESTSOLFOUND)
+                except BaseException as e:
+                    watch.error = e
+                    self.model.interruptSolve()
+
+        self.model.includeEventhdlr(Progress(), "nnspec-progress", "reports progress")
+
+    def _report(self, new: bool) -> None:
+        now = time.monotonic()
+        if self.error is not None or self.on_progress is None or (not new and now - self.last < self.PERIOD):
+            return
+        self.last = now
+        model = self.model
+        found = model.getNSols() > 0
+        self.on_progress(BackendProgress(
+            now - self.began, _finite(model, model.getPrimalbound()) if found else None,
+            _finite(model, model.getDualbound()), int(model.getNTotalNodes()),
+            _values(model.getBestSol(), self.variables) if new and found else None,
+        ))  # fmt: skip
+
+
+def _values(solution: Any, variables: list[Any]) -> np.ndarray:
+    return np.array([solution[v] for v in variables], dtype=float)
+
+
+def _finite(model: Any, value: float) -> float | None:
+    return float(value) if abs(value) < model.infinity() and math.isfinite(value) else None
+
+
+def _version(model: Any) -> str:
+    return ".".join(str(part()) for part in (model.getMajorVersion, model.getMinorVersion, model.getTechVersion))

@@ -11,6 +11,7 @@ from itertools import pairwise
 
 from nnspec.errors import Diagnostic, Source, Span, diagnostic
 from nnspec.language import syntax as s
+from nnspec.language.collector import no_collection
 from nnspec.language.grammar import UnexpectedToken, parser
 from nnspec.language.mistakes import Place, explain, first_on_line, is_start, resembles_start
 from nnspec.language.tokens import tokenize
@@ -21,6 +22,7 @@ MAX_ERRORS = 50  # more than anybody reads; binary junk would give thousands
 OPENING, CLOSING = {"LPAR", "LSQB", "LBRACE"}, {"RPAR", "RSQB", "RBRACE"}
 
 
+@no_collection()
 def parse(source: Source) -> tuple[s.Spec, list[Diagnostic]]:
     """The statements that could be read, and every syntax error, in the order of the text.
 

@@ -63,6 +63,12 @@ class Bounds:
         hi_origin = np.where(interval.hi < self.hi, np.uint8(origin), self.hi_origin)
         return Bounds(self.interval.intersect(interval), lo_origin, hi_origin)
 
+    def meet(self, other: Bounds) -> Bounds:
+        """The better of both ends, each with its origin."""
+        lo_origin = np.where(other.lo > self.lo, other.lo_origin, self.lo_origin)
+        hi_origin = np.where(other.hi < self.hi, other.hi_origin, self.hi_origin)
+        return Bounds(self.interval.intersect(other.interval), lo_origin, hi_origin)
+
     def origins(self) -> str:
         """A word or two for messages: where these bounds come from."""
         found = sorted({int(o) for o in np.unique(self.lo_origin)} | {int(o) for o in np.unique(self.hi_origin)})
@@ -246,9 +252,7 @@ def layer_bounds(network: Network, inputs: Interval, boxes: Mapping[str, Interva
             continue
         pre = Bounds.of(apply_layer(layer, [found[i].post.interval for i in layer.inputs], box))
         if layer.name in known:
-            k = known[layer.name]
-            pre = Bounds(pre.interval.intersect(k.interval), np.where(k.lo > pre.lo, k.lo_origin, pre.lo_origin),
-                         np.where(k.hi < pre.hi, k.hi_origin, pre.hi_origin))  # fmt: skip
+            pre = pre.meet(known[layer.name])
         post = image(layer.activation, pre.interval)
         found[layer.name] = LayerBounds(pre, Bounds(post, pre.lo_origin, pre.hi_origin))
     return found

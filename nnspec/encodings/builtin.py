@@ -1,0 +1,17 @@
+"""Importing this module registers every template that comes with nnspec."""
+
+from nnspec.encodings import (  # noqa: F401
+    l0,
+    logic,
+    losses,
+    maximum,
+    piecewise,
+    relu_bigm,
+    relu_complementarity,
+    relu_indicator,
+    relu_sos1,
+    sign,
+    smooth,
+    softmax,
+    squares,
+)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from nnspec.backends.interface import BackendResult
+from nnspec.backends.interface import BackendProgress, BackendResult, OnProgress
 from nnspec.errors import MissingPackageError, UnsupportedError, UsageError, diagnostic
 from nnspec.program import Program
 from nnspec.program.rows import Rows
@@ -38,6 +38,13 @@ def feasible_starts(program: Program, starts: Sequence[np.ndarray]) -> tuple[lis
         else:
             full.append((sign * program.objective_value(x), number, x))
     return [x for _, _, x in sorted(full, key=lambda item: item[:2])] + partial, messages
+
+
+def announce(program: Program, starts: Sequence[np.ndarray], on_progress: OnProgress | None, began: float) -> None:
+    """The best complete start is the first incumbent: report it before the solver runs."""
+    if on_progress is not None and starts and not np.isnan(starts[0]).any():
+        seconds = time.monotonic() - began
+        on_progress(BackendProgress(seconds, program.objective_value(starts[0]), None, 0, starts[0]))
 
 
 def result_of(program: Program, status: Status, x: np.ndarray | None, bound: float | None, began: float,

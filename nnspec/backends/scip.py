@@ -17,7 +17,7 @@ import numpy as np
 
 from nnspec import tolerances
 from nnspec.backends.bridges import bridge
-from nnspec.backends.common import feasible_starts, result_of, setting_refused
+from nnspec.backends.common import announce, feasible_starts, result_of, setting_refused
 from nnspec.backends.interface import Availability, BackendProgress, BackendResult, OnProgress, Takes
 from nnspec.backends.scip_model import build
 from nnspec.program import Program
@@ -63,6 +63,7 @@ class ScipBackend:
         settings = {**SETTINGS, **(options or {})}
         best, messages = feasible_starts(program, starts)
         try:
+            announce(program, best, on_progress, began)
             model, variables = build(bridged.program)
             _configure(model, limits, settings, time.monotonic() - began)
             for start in best:
@@ -194,11 +195,12 @@ class _Watch:
             return
         self.last = now
         model = self.model
-        found = model.getNSols() > 0
+        best = model.getBestSol() if model.getNSols() > 0 else None
         self.on_progress(BackendProgress(
-            now - self.began, _finite(model, model.getPrimalbound()) if found else None,
+            now - self.began,
+            None if best is None else float(model.getSolObjVal(best)),  # getPrimalbound lags behind in this event
             _finite(model, model.getDualbound()), int(model.getNTotalNodes()),
-            _values(model.getBestSol(), self.variables) if new and found else None,
+            _values(best, self.variables) if new and best is not None else None,
         ))  # fmt: skip
 
 

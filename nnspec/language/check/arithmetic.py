@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import NoReturn
 
 from nnspec.errors import Span
 from nnspec.language.check.context import Context, fail
@@ -13,7 +14,8 @@ from nnspec.problem import expression as ex
 _LARGEST = 2**1023
 
 ONE_ARGUMENT: dict[str, Callable[[float], float]] = {
-    "exp": math.exp, "log": math.log, "sqrt": math.sqrt, "sin": math.sin, "cos": math.cos, "tanh": math.tanh, "abs": abs,
+    "exp": math.exp, "log": math.log, "sqrt": math.sqrt, "sin": math.sin, "cos": math.cos, "tanh": math.tanh,
+    "abs": abs,
 }  # fmt: skip
 
 
@@ -37,7 +39,8 @@ def lift(ctx: Context, value: Value, span: Span) -> ex.Expression:
     expected_number(value, span)
 
 
-def expected_number(value: object, span: Span) -> None:  # never returns; kept None for the sake of callers' flow
+def expected_number(value: object, span: Span) -> NoReturn:
+    """Report that something is no number."""
     help = None
     if is_logical(value):
         help = "a comparison is true or false and no number; a binary variable can stand for it"

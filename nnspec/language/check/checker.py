@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,13 +10,15 @@ from pathlib import Path
 from nnspec.errors import Diagnostic, Label, Source, Span
 from nnspec.language import syntax as sx
 from nnspec.language.check import scope
+from nnspec.language.check.claims import check_claims
 from nnspec.language.check.comprehension import annotated, bindings, walk
-from nnspec.language.check.context import CheckError, Context, Poisoned, fail
+from nnspec.language.check.context import CheckError, Context, fail
 from nnspec.language.check.evaluate import evaluate, expected_logical, numeric
 from nnspec.language.check.losses import LOSSES
 from nnspec.language.check.parameters import check_arguments
+from nnspec.language.check.reporting import reported
 from nnspec.language.check.scaling import scaled_networks
-from nnspec.language.check.symmetry import check_symmetry
+from nnspec.language.check.symmetry import check_breaks
 from nnspec.language.check.values import Row, Value, is_logical, is_number
 from nnspec.language.sources import FileReader
 from nnspec.problem import expression as ex
@@ -72,10 +73,11 @@ def _check(ctx: Context, spec: sx.Spec, broken: bool) -> Problem:
             scope.resolve(ctx, definition)
     objective = _objective(ctx, spec, broken)
     _constraints(ctx, spec)
-    claims, breaks = check_symmetry(ctx, spec, objective)
     networks = scaled_networks(ctx)
+    breaks = check_breaks(ctx, spec, objective)
+    claims = check_claims(ctx, spec, networks)
     if not broken and not any(d.severity == "error" for d in ctx.diagnostics):
-        _unused(ctx)
+        _unused(ctx, spec.source)
     return Problem(
         name=Path(spec.source.name).stem if not spec.source.name.startswith("<") else "spec",
         networks=networks,
@@ -89,17 +91,6 @@ def _check(ctx: Context, spec: sx.Spec, broken: bool) -> Problem:
         sources=_sources(spec),
         hashes=_hashes(ctx, spec),
     )
-
-
-@contextlib.contextmanager
-def reported(ctx: Context):  # type: ignore[no-untyped-def]
-    """Errors inside end one statement and are reported; what rests on reported errors stays silent."""
-    try:
-        yield
-    except CheckError as error:
-        ctx.report(error.diagnostic)
-    except Poisoned:
-        pass
 
 
 def _likely_data(spec: sx.Spec) -> dict[str, list[str]]:
@@ -219,11 +210,11 @@ def _add(ctx: Context, value: Value, label: str, statement: sx.Constraint) -> No
     ctx.constraints.extend(Constraint(part, label, statement.span) for part in parts)
 
 
-def _unused(ctx: Context) -> None:
-    """Warn about names that nothing uses; of a split, one part may stay unused."""
+def _unused(ctx: Context, main: Source) -> None:
+    """Warn about names of the main file that nothing uses; of a split, one part may stay unused."""
     used = {id(d.statement) for d in ctx.definitions.values() if d.used}
     for d in ctx.definitions.values():
-        if d.used or (isinstance(d.statement, sx.Data) and id(d.statement) in used):
+        if d.used or d.span.source is not main or (isinstance(d.statement, sx.Data) and id(d.statement) in used):
             continue
         ctx.warn("NNS022", f"the {d.kind} {d.name} is never used", d.span)
 

@@ -38,7 +38,7 @@ def define_data(ctx: Context, statement: sx.Data) -> list[DataRef]:
             "NNS070",
             f"{len(statement.names)} names need a split",
             source.span,
-            help=f"write data {', '.join(n.name for n in statement.names[:2])} = split({source.span.text[:40]}, 0.8, seed = 1)",
+            help="write data train, test = split(..., 0.8, seed = 1)",
         )
     else:
         samples, x_span, y_span = _source(ctx, source)

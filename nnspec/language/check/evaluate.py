@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 from nnspec.errors import Label, Span
 from nnspec.language import syntax as sx
@@ -229,7 +229,7 @@ def _logical(ctx: Context, node: sx.Expr, env: Env) -> Value:
     return value
 
 
-def expected_logical(value: object, span: Span) -> None:
+def expected_logical(value: object, span: Span) -> NoReturn:
     help = "compare it with something; a binary variable as condition is written x == 1" if is_numeric(value) else None
     fail("NNS034", f"a comparison was expected here, but this is {describe(value)}", span, help=help)
 
@@ -357,7 +357,7 @@ def _key(ctx: Context, node: sx.Expr, env: Env) -> int | str:
     return whole
 
 
-def _no_member(family: Family, key: tuple[int | str, ...], node: sx.Item) -> None:
+def _no_member(family: Family, key: tuple[int | str, ...], node: sx.Item) -> NoReturn:
     keys = list(family.members)
     if keys and len(keys[0]) != len(key):
         fail(

@@ -226,7 +226,8 @@ def _network_call(ctx: Context, name: str, node: sx.Call, env: Env) -> Value:
         ctx.inside_call -= 1
     spans = [a.span for a in node.args]
     if len(values) == 1 and isinstance(values[0], Vector):
-        values, spans = list(values[0].items), spans * len(values[0].items)
+        items = values[0].items
+        values, spans = list(items), spans * len(items)
     if len(values) != network.input_size:
         place = network.span or node.span
         fail(

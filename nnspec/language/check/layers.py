@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from nnspec.errors import Label, Span
@@ -17,12 +17,16 @@ from nnspec.problem.network import ACTIVATIONS, Activation, Layer, Parameter
 
 KINDS = ("input", "dense", "conv", "avgpool", "maxpool", "flatten", "activation", "add", "concat")
 OPTIONS: dict[str, tuple[str, ...]] = {
-    "conv": ("stride", "padding", "dilation", "groups"), "avgpool": ("stride", "padding"), "maxpool": ("stride", "padding"),
+    "conv": ("stride", "padding", "dilation", "groups"),
+    "avgpool": ("stride", "padding"),
+    "maxpool": ("stride", "padding"),
 }  # fmt: skip
 WEIGHTED = ("dense", "conv")
 MAX_UNITS = 1_000_000
 MAX_WEIGHTS = 10_000_000
 REAL = Bounds(-math.inf, math.inf)
+LINEAR = Activation()
+NONE: Mapping[str, object] = {}
 
 
 @dataclass
@@ -152,7 +156,10 @@ def build(
     names = tuple(x.name for x in inputs)
 
     def layer(
-        shape: tuple[int, ...], act: Activation = Activation(), weights: tuple[int, ...] = (), **attributes: object
+        shape: tuple[int, ...],
+        act: Activation = LINEAR,
+        weights: tuple[int, ...] = (),
+        attributes: Mapping[str, object] = NONE,
     ) -> Layer:
         _check_size(math.prod(shape), MAX_UNITS, "units", node.span)
         parameters: list[Parameter | None] = [None, None]
@@ -167,7 +174,7 @@ def build(
         case "dense":
             _count(node, args, 1, 2, "dense(units, activation)")
             units = integer(ctx, args[0], {}, "a number of units", 1)
-            act = activation(ctx, args[1]) if len(args) > 1 else Activation()
+            act = activation(ctx, args[1]) if len(args) > 1 else LINEAR
             shape = inputs[0].shape
             if len(shape) != 1:
                 fail(
@@ -191,13 +198,13 @@ def build(
                     f"{channels} channels and {filters} filters cannot be divided into {groups} groups",
                     node.span,
                 )
-            act = activation(ctx, args[2]) if len(args) > 2 else Activation()
+            act = activation(ctx, args[2]) if len(args) > 2 else LINEAR
             shape = (filters, *_positions(node, window, inputs[0]))
-            return layer(shape, act, (filters, channels // groups, *window["kernel"]), **window, groups=groups)
+            return layer(shape, act, (filters, channels // groups, *window["kernel"]), {**window, "groups": groups})
         case "avgpool" | "maxpool":
             _count(node, args, 1, 1, f"{kind}(kernel, stride = kernel)")
             window = _window(ctx, node, args[0], options, inputs[0], None)
-            return layer((inputs[0].shape[0], *_positions(node, window, inputs[0])), **window)
+            return layer((inputs[0].shape[0], *_positions(node, window, inputs[0])), attributes=window)
         case "flatten":
             _count(node, args, 0, 0, "flatten")
             return layer((inputs[0].size,))

@@ -154,7 +154,7 @@ def _check_targets(ctx: Context, kind: str, network: str, data: str, span: Span)
             "layer sizes do not match",
             place,
             label,
-            Label(info.y_span, plural(len(d.classes), "classe").replace("classes", "classes")),
+            Label(info.y_span, f"{len(d.classes)} classes"),
             Label(span, "used together here"),
             help=f"the last layer needs {len(d.classes)} outputs, one for each class",
         )
@@ -163,9 +163,9 @@ def _check_targets(ctx: Context, kind: str, network: str, data: str, span: Span)
         i = int(wrong[0])
         fail(
             "NNS050",
-            f"{kind} needs class numbers 0..{outputs - 1}, but the target of row {d.rows[i]} is {show(float(d.y[i, 0]))}",
+            f"{kind} needs class numbers 0..{outputs - 1}",
             info.y_span,
-            "",
+            f"the target of row {d.rows[i]} is {show(float(d.y[i, 0]))}",
             Label(place, label),
             help="read classes by y = label(column)",
         )

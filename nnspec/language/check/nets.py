@@ -68,7 +68,7 @@ def _built(ctx: Context, statement: sx.Net) -> Network:
                 "NNS047",
                 f"{node.kind.name} joins several layers, which a chain cannot say",
                 node.span,
-                help=f"write the network as a graph: net {name} {{ x: input(2)  a: dense(x, 2)  b: {node.kind.name}(x, a) }}",
+                help=f"write a graph: net {name} {{ x: input(2)  a: dense(x, 2)  b: {node.kind.name}(x, a) }}",
             )
         else:
             inputs, args = [list(layers.values())[-1]], list(node.args)

@@ -61,7 +61,7 @@ def _residual(ctx: Context, e: ex.Expression) -> tuple[str, str, int, int] | Non
     if isinstance(e, ex.Sum) and id(e) not in ctx.sample_outputs:
         if len(e.terms) != 2 or not isinstance(e.terms[1], ex.Constant):
             return None
-        e, constant = e.terms[0], e.terms[1].value
+        constant, e = e.terms[1].value, e.terms[0]
     if isinstance(e, ex.Product) and len(e.factors) == 2 and isinstance(e.factors[0], ex.Constant):
         sign, e = e.factors[0].value, e.factors[1]
     known = ctx.sample_outputs.get(id(e))

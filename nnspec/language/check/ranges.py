@@ -57,6 +57,6 @@ def bounds(ctx: Context, node: sx.Expr, env: Env, whole: bool = False) -> Bounds
         hi = float(math.floor(hi)) if math.isfinite(hi) else hi
     if not lo <= hi or lo == math.inf or hi == -math.inf:
         what = "contains no whole number" if kind == "int" and value.low <= value.high else "is empty"
-        help = f"write {show(value.high)}..{show(value.low)}" if value.low > value.high else None
-        fail("NNS040", f"the range {show(value.low)}..{show(value.high)} {what}", span, help=help)
+        fix = f"write {show(value.high)}..{show(value.low)}" if value.low > value.high else None
+        fail("NNS040", f"the range {show(value.low)}..{show(value.high)} {what}", span, help=fix)
     return Bounds(lo, hi, kind, (), span)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
+from typing import NoReturn
 
 from nnspec.errors import Diagnostic, Label
 from nnspec.language import syntax as sx
@@ -81,7 +82,7 @@ def lookup(ctx: Context, node: sx.Name, env: Mapping[str, Value]) -> Value:
     return resolve(ctx, definition, node)
 
 
-def unknown(ctx: Context, node: sx.Name, env: Mapping[str, Value]) -> None:
+def unknown(ctx: Context, node: sx.Name, env: Mapping[str, Value]) -> NoReturn:
     """Report a name that nothing defines."""
     from nnspec.language.check.functions import FUNCTIONS
 

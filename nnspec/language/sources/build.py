@@ -31,9 +31,9 @@ def from_file(kind: str, content: bytes, file: str, x: Sequence[str], y: Target,
     x_values, x_names = _matrix(table, x)
     classes: tuple[str, ...] = ()
     if y.label:
-        (column,) = y.columns
+        column = y.columns[0]
         target, classes = class_numbers(_flat(table, column), column, y.classes)
-        y_values, y_names = target[:, None], (column,)
+        y_values, y_names = target[:, None], y.columns
     else:
         y_values, y_names = _matrix(table, y.columns)
     _same_length(len(x_values), len(y_values), file)
@@ -62,7 +62,8 @@ def _flat(table: Table, name: str) -> Table:
 
 
 def _matrix(table: Table, names: Sequence[str]) -> tuple[np.ndarray, tuple[str, ...]]:
-    parts, used = [], []
+    parts: list[np.ndarray] = []
+    used: list[str] = []
     for name in names:
         part = numbers(table, name)
         if part.ndim == 2:

@@ -6,7 +6,8 @@ stay structured: engines look at them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 
 from nnspec.errors import Span
 
@@ -144,6 +145,39 @@ def children(e: Expression) -> tuple[Expression, ...]:
             return (a,)
         case _:
             return ()
+
+
+def replaced(e: Expression, replacement: Callable[[Expression], Expression | None]) -> Expression:
+    """`e` with every outermost node that `replacement` gives another for (not None) exchanged."""
+    new = replacement(e)
+    if new is not None:
+        return new
+
+    def all_of(parts: tuple[Expression, ...]) -> tuple[Expression, ...]:
+        return tuple(replaced(part, replacement) for part in parts)
+
+    match e:
+        case Sum(terms=parts):
+            return replace(e, terms=all_of(parts))
+        case Product(factors=parts):
+            return replace(e, factors=all_of(parts))
+        case And(parts=parts) | Or(parts=parts):
+            return replace(e, parts=all_of(parts))
+        case Function(arguments=parts) | NetworkOutput(arguments=parts):
+            return replace(e, arguments=all_of(parts))
+        case Quotient():
+            return replace(e, numerator=replaced(e.numerator, replacement),
+                           denominator=replaced(e.denominator, replacement))  # fmt: skip
+        case Comparison():
+            return replace(e, left=replaced(e.left, replacement), right=replaced(e.right, replacement))
+        case Implies():
+            return replace(e, premise=replaced(e.premise, replacement),
+                           conclusion=replaced(e.conclusion, replacement))  # fmt: skip
+        case Power():
+            return replace(e, base=replaced(e.base, replacement))
+        case Not():
+            return replace(e, part=replaced(e.part, replacement))
+    return e
 
 
 def linear_terms(e: Expression) -> tuple[float, list[tuple[float, Expression]]]:

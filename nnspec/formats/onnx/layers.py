@@ -86,6 +86,27 @@ def _windows(graph: Graph, layer: Layer, x: str, shape: tuple[int, ...], indices
     return graph.add("Gather", [flat, table], f"{layer.name}.windows", axis=1)
 
 
+def filters_to_matrix(layer: Layer, w: np.ndarray) -> np.ndarray:
+    """Filters (F, C / groups, kr, kc) as one matrix (C*kr*kc, F), zero where a filter does not see a channel."""
+    groups = int(layer.attributes.get("groups", 1))
+    filters, seen, kernel = w.shape[0], w.shape[1], math.prod(w.shape[2:])
+    matrix = np.zeros((filters, seen * groups, kernel))
+    for f in range(filters):
+        first = f // (filters // groups) * seen
+        matrix[f, first : first + seen] = w[f].reshape(seen, kernel)
+    return matrix.reshape(filters, -1).T
+
+
+def matrix_to_filters(layer: Layer, matrix: np.ndarray) -> np.ndarray:
+    """The way back from `filters_to_matrix`."""
+    assert layer.weights is not None
+    filters, seen, *kernel = layer.weights.shape
+    groups = int(layer.attributes.get("groups", 1))
+    table = matrix.T.reshape(filters, seen * groups, *kernel)
+    first = np.arange(filters) // (filters // groups) * seen
+    return np.stack([table[f, first[f] : first[f] + seen] for f in range(filters)])
+
+
 def _conv(graph: Graph, layer: Layer, x: str, shape: tuple[int, ...], output: str) -> str:
     assert layer.weights is not None
     groups = int(layer.attributes.get("groups", 1))
@@ -94,17 +115,10 @@ def _conv(graph: Graph, layer: Layer, x: str, shape: tuple[int, ...], output: st
         if layer.bias is not None:
             terms.append(tensor(graph, layer.bias))
         return graph.add("Conv", terms, output, name=layer.name, group=groups, **_geometry(layer))
-    c, (filters, rows, columns) = shape[0], layer.shape
+    _, rows, columns = layer.shape
     indices = window_indices(layer, shape)
-    kernel = math.prod(indices.shape[3:])
-    table = indices.transpose(1, 2, 0, 3, 4).reshape(rows * columns, c * kernel)
-    # One matrix (C*kernel, F) for all groups, zero where a filter does not see a channel.
-    w = np.asarray(layer.weights.value, dtype=float).reshape(filters, c // groups, kernel)
-    matrix = np.zeros((filters, c, kernel))
-    for f in range(filters):
-        first = f // (filters // groups) * (c // groups)
-        matrix[f, first : first + c // groups] = w[f]
-    weights = graph.constant(layer.weights.name, matrix.reshape(filters, -1).T)
+    table = indices.transpose(1, 2, 0, 3, 4).reshape(rows * columns, -1)
+    weights = graph.constant(layer.weights.name, filters_to_matrix(layer, np.asarray(layer.weights.value)))
     z = graph.add("MatMul", [_windows(graph, layer, x, shape, table), weights], f"{layer.name}.product")
     if layer.bias is not None:
         z = graph.add("Add", [z, tensor(graph, layer.bias)], f"{layer.name}.shifted")

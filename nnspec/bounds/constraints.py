@@ -63,12 +63,14 @@ def _tighten(problem: Problem, row: tuple[float, dict[str, float]], lo: dict[str
             continue
         rest = math.fsum(v for m, v in least.items() if m != n)
         magnitude = abs(c) + math.fsum(abs(v) for m, v in least.items() if m != n)
-        limit = (c - rest + _SLACK * magnitude) / f if f > 0 else (c - rest + _SLACK * magnitude) / f
+        limit = (c - rest + _SLACK * magnitude) / f
         if problem.variables[n].kind != "real":
             limit = math.floor(limit + 1e-9) if f > 0 else math.ceil(limit - 1e-9)
+        else:
+            limit = float(np.nextafter(limit, math.inf if f > 0 else -math.inf))
         worth = 1e-9 * max(1.0, abs(limit))
         if f > 0 and limit < hi[n] - worth:
-            hi[n], changed = float(np.nextafter(limit, math.inf)) if problem.variables[n].kind == "real" else limit, True
+            hi[n], changed = limit, True
         elif f < 0 and limit > lo[n] + worth:
-            lo[n], changed = float(np.nextafter(limit, -math.inf)) if problem.variables[n].kind == "real" else limit, True
+            lo[n], changed = limit, True
     return changed

@@ -1,4 +1,4 @@
-"""What templates share: the program under construction, the choice of templates, and where missing bounds are declared."""
+"""What templates share: the program under construction, the choice of templates, where missing bounds are declared."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from nnspec.bounds.interval import Interval
-from nnspec.encodings.registry import Template, template
+from nnspec.encodings.registry import Template, names, template
 from nnspec.errors import Span, UnsupportedError, diagnostic
 from nnspec.problem.network import Activation, Network, Parameter
 from nnspec.problem.problem import Problem, Variable
@@ -46,7 +46,7 @@ class Context:
         for defaults in (DEFAULTS.get(self.backend, {}), DEFAULTS[""]):
             if kind in defaults:
                 return template(kind, defaults[kind])
-        return template(kind, "")
+        return template(kind, (names(kind) or ("",))[0])
 
     def interval(self, expression: Affine) -> Interval:
         """Bounds of an expression over the columns' bounds."""
@@ -68,7 +68,7 @@ class Block:
     lo: np.ndarray
     hi: np.ndarray
     words: Sequence[str]
-    activation: Activation = Activation()
+    activation: Activation = field(default_factory=Activation)
     span: Span | None = None
 
     @property

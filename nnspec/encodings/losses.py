@@ -96,7 +96,7 @@ class LossBlock:
         return -rival.reshape(-1)
 
 
-@encoding(("sse", "mse"), "")
+@encoding(("sse", "mse"), "epigraph")
 def squared(block: LossBlock) -> Quadratic:
     """sum c r^2."""
     r = block.residual
@@ -116,14 +116,14 @@ def _above(block: LossBlock, role: str, parts: Sequence[Affine], floor: float = 
     return t
 
 
-@encoding(("sae", "mae"), "")
+@encoding(("sae", "mae"), "epigraph")
 def absolute(block: LossBlock) -> Quadratic:
     """sum c t, t >= abs(r)."""
     r = block.residual
     return block.weighted(_above(block, "error", [r, -r]) if block.direction > 0 else block.exact("abs", r, "error"))
 
 
-@encoding("max_error", "")
+@encoding("max_error", "epigraph")
 def max_error(block: LossBlock) -> Quadratic:
     """t >= abs(r_ij) for all i and j."""
     r = block.residual.reshape(-1)
@@ -141,7 +141,7 @@ def max_error(block: LossBlock) -> Quadratic:
     return Quadratic.of(top.reshape(()))
 
 
-@encoding("huber", "")
+@encoding("huber", "epigraph")
 def huber(block: LossBlock) -> Quadratic:
     """sum c (s^2/2 + d t), t >= abs(r - s), abs(s) <= d."""
     r, d = block.residual, block.delta
@@ -156,7 +156,7 @@ def huber(block: LossBlock) -> Quadratic:
     return core + block.weighted(t * d)
 
 
-@encoding("pinball", "")
+@encoding("pinball", "epigraph")
 def pinball(block: LossBlock) -> Quadratic:
     """sum c t, t >= -q r, t >= (1-q) r."""
     r, q = block.residual, block.q
@@ -172,25 +172,25 @@ def _hinge(block: LossBlock) -> Affine:
     return block.exact("relu", block.margin - block.lead(), "hinge")
 
 
-@encoding("hinge", "")
+@encoding("hinge", "epigraph")
 def hinge(block: LossBlock) -> Quadratic:
     """sum c t, t >= 0, t >= M - (o_y - o_c)."""
     return block.weighted(_hinge(block))
 
 
-@encoding("squared_hinge", "")
+@encoding("squared_hinge", "epigraph")
 def squared_hinge(block: LossBlock) -> Quadratic:
     """sum c t^2, t the hinge."""
     return weighted_squares(block.context, _hinge(block), block.c, block.direction, block.path, block.span)
 
 
-@encoding("logistic", "")
+@encoding("logistic", "epigraph")
 def logistic(block: LossBlock) -> Quadratic:
     """sum c softplus(-s o)."""
     return block.weighted(block.exact("softplus", -block.margins().reshape(-1), "logistic"))
 
 
-@encoding("cross_entropy", "")
+@encoding("cross_entropy", "epigraph")
 def cross_entropy(block: LossBlock) -> Quadratic:
     """sum c (L - o_y), sum_k exp(o_k - L) <= 1; one output: logistic; two: softplus(o_c - o_y)."""
     if block.outputs.shape[1] <= 2:

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from nnspec.bounds.interval import Interval
 from nnspec.encodings.context import Block, Context, assemble, culprit_of, missing_bounds, words
 from nnspec.encodings.registry import encoding
 from nnspec.errors import Span
-from nnspec.bounds.interval import Interval
 from nnspec.program import Affine, Program
 
 

@@ -31,6 +31,10 @@ LOSS_MISMATCH = 1e-5
 """Relative difference between the solver's objective and the one recomputed from the written file above which a
 warning is reported. Ten times FEASIBILITY: sums over samples add up small violations."""
 
+SINGLE_MISMATCH = 1e-4
+"""Relative difference between the objectives of the float64 and the float32 file above which a warning is reported:
+single precision has 7 digits, and a loss adds up hundreds of terms that each lose one or two of them."""
+
 
 def gap(incumbent: float | None, bound: float | None) -> float | None:
     """Relative gap |incumbent - bound| / max(1e-9, |incumbent|); None while either is missing or infinite."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -68,6 +69,32 @@ def result_of(program: Program, status: Status, x: np.ndarray | None, bound: flo
         notes.append("the solver claims a solution but has none")
     seconds = time.monotonic() - began
     return BackendResult(status, x, objective, bound, seconds, nodes, version, settings or {}, tuple(notes))
+
+
+def in_thread(work: Callable[[], Any], stop: threading.Event | None, stopped: threading.Event) -> None:
+    """Run a solver call in a thread of its own; sets `stopped` on Ctrl-C or when `stop` is set, then waits for its end.
+
+    Python handles Ctrl-C in the main thread between bytecodes, so a solver that holds it would never notice.
+    """
+    errors: list[BaseException] = []
+
+    def call() -> None:
+        try:
+            work()
+        except BaseException as e:
+            errors.append(e)
+
+    thread = threading.Thread(target=call, daemon=True)
+    thread.start()
+    while thread.is_alive():
+        try:
+            thread.join(0.05)
+            if stop is not None and stop.is_set():
+                stopped.set()
+        except KeyboardInterrupt:
+            stopped.set()
+    if errors:
+        raise errors[0]
 
 
 def missing_package(backend: str, package: str, command: str, cause: Exception) -> MissingPackageError:

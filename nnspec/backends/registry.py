@@ -18,6 +18,10 @@ def get(name: str) -> Backend:
         from nnspec.backends.scip import ScipBackend
 
         return ScipBackend()
+    if head == "highs" and not solver:
+        from nnspec.backends.highs import HighsBackend
+
+        return HighsBackend()
     close = difflib.get_close_matches(name, NAMES, n=1)
     raise UsageError(
         diagnostic("NNS154", f"unknown backend {name}",
@@ -37,7 +41,7 @@ class Installed:
 def installed() -> list[Installed]:
     """Every backend with its version and licence limits, or why it cannot be used and the command that helps."""
     lines = []
-    for name in ("scip",):
+    for name in ("scip", "highs"):
         backend = get(name)
         takes = backend.takes
         words = ", ".join(sorted(takes.rows) + sorted(takes.functions))

@@ -139,7 +139,7 @@ def test_progress_reports_incumbents():
 
 def test_wrong_settings():
     p = PROGRAMS["lp"]()[0]
-    with pytest.raises(UsageError, match="NNS153.*limits/gup"):
+    with pytest.raises(UsageError, match=r"NNS153.*limits/gup"):
         solve(p, options={"limits/gup": 1})
     with pytest.raises(UsageError, match="NNS153"):
         solve(p, options={"limits/gap": -1})

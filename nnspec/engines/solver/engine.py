@@ -47,7 +47,7 @@ class SolverEngine:
     def compile(self, problem: Problem) -> Compiled:
         """The program of a problem; the last one is kept, so that asking `accepts` first costs nothing twice."""
         if self._last is None or self._last[0] is not problem:
-            self._last = (problem, compile_problem(problem, self.encodings))
+            self._last = (problem, compile_problem(problem, self.encodings, backend=self.backend.name))
         return self._last[1]
 
     def accepts(self, problem: Problem) -> str | None:

@@ -52,7 +52,11 @@ class Leaf:
 
 @dataclass(slots=True)
 class Group:
-    """A pair of brackets and what is inside: elements that end with their comma, or the entries of a graph."""
+    """A pair of brackets and what is inside: elements that end with their comma, or the entries of a graph.
+
+    `flat` is its text on one line, or None if it has to be broken: a graph, or comments inside. Comments after the
+    closing bracket are not inside.
+    """
 
     open: Leaf
     elements: list[list[Leaf | Group]]
@@ -62,12 +66,10 @@ class Group:
     flat: str | None = field(init=False)
 
     def __post_init__(self) -> None:
-        # comments after the closing bracket are outside, so only the writer of the sequence has to look at them
-        inner = [_flat(element) for element in self.elements]
-        if self.graph or self.open.flat is None or any(text is None for text in inner):
-            self.flat = None
-        else:
-            self.flat = self.open.text + " ".join(text for text in inner if text is not None) + self.close.text
+        inner = [_flat(element) for element in self.elements if element[-1].last.flat is not None]
+        flat = " ".join(text for text in inner if text is not None)
+        plain = not self.graph and self.open.flat is not None and None not in inner
+        self.flat = self.open.text + flat + self.close.text if plain and len(inner) == len(self.elements) else None
 
     @property
     def space(self) -> bool:

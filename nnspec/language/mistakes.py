@@ -167,7 +167,7 @@ def explain(place: Place) -> Mistake:
 
 def _not_a_token(place: Place) -> Mistake | None:
     token = place.tokens[place.index]
-    if token.type == "FOREIGN":
+    if token.type == "FOREIGN" or (token.type == "JUNK" and token.text in FOREIGN):
         fix, meant = FOREIGN.get(token.text, ("there is no such operator", None))
         if meant and meant[0] not in place.accepted:
             meant = None

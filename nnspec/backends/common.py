@@ -100,7 +100,7 @@ def in_thread(work: Callable[[], Any], stop: threading.Event | None, stopped: th
 def missing_package(backend: str, package: str, command: str, cause: Exception) -> MissingPackageError:
     """The error for a solver that is not installed."""
     return MissingPackageError(
-        diagnostic("NNS150", f"the backend {backend} needs {package}: {cause}", help=f"install it with: {command}")
+        diagnostic("NNS160", f"the backend {backend} needs {package}: {cause}", help=f"install it with: {command}")
     )
 
 
@@ -108,13 +108,13 @@ def unsupported(backend: str, rows: Rows | None, what: str, help: str) -> Unsupp
     """The error for something a backend cannot take; points at the rows' place in the spec."""
     where = f" ({rows.name})" if rows is not None else ""
     return UnsupportedError(
-        diagnostic("NNS151", f"{backend} cannot take {what}{where}", rows.span if rows is not None else None, help=help)
+        diagnostic("NNS161", f"{backend} cannot take {what}{where}", rows.span if rows is not None else None, help=help)
     )
 
 
 def setting_refused(backend: str, name: str, value: object, cause: Exception | str) -> UsageError:
     """The error for a solver setting with a wrong name or value."""
     return UsageError(
-        diagnostic("NNS153", f"{backend} does not take the setting {name} = {value!r}: {cause}",
+        diagnostic("NNS163", f"{backend} does not take the setting {name} = {value!r}: {cause}",
                    help=f"settings have the names that {backend}'s own manual gives them")
     )  # fmt: skip

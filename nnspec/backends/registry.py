@@ -24,7 +24,7 @@ def get(name: str) -> Backend:
         return HighsBackend()
     close = difflib.get_close_matches(name, NAMES, n=1)
     raise UsageError(
-        diagnostic("NNS154", f"unknown backend {name}",
+        diagnostic("NNS164", f"unknown backend {name}",
                    help=f"did you mean {close[0]}?" if close else f"known backends: {', '.join(NAMES)}")
     )  # fmt: skip
 

@@ -26,7 +26,7 @@ TAKEN = (
 def test_optima_or_refusal(name):
     program, optimum = PROGRAMS[name]()
     if name not in TAKEN:
-        with pytest.raises(UnsupportedError, match="NNS151"):
+        with pytest.raises(UnsupportedError, match="NNS161"):
             HIGHS.solve(program, Limits(time=20))
         return
     result = HIGHS.solve(program, Limits(time=20))
@@ -77,5 +77,5 @@ def test_exception_in_on_progress_comes_out():
 
 
 def test_wrong_settings():
-    with pytest.raises(UsageError, match="NNS153"):
+    with pytest.raises(UsageError, match="NNS163"):
         HIGHS.solve(PROGRAMS["lp"]()[0], Limits(), options={"mip_gup": 1})

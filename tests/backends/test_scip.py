@@ -139,9 +139,9 @@ def test_progress_reports_incumbents():
 
 def test_wrong_settings():
     p = PROGRAMS["lp"]()[0]
-    with pytest.raises(UsageError, match=r"NNS153.*limits/gup"):
+    with pytest.raises(UsageError, match=r"NNS163.*limits/gup"):
         solve(p, options={"limits/gup": 1})
-    with pytest.raises(UsageError, match="NNS153"):
+    with pytest.raises(UsageError, match="NNS163"):
         solve(p, options={"limits/gap": -1})
     assert solve(p, options={"separating/maxrounds": 0}).settings["separating/maxrounds"] == 0
 

@@ -21,11 +21,11 @@ from nnspec.backends import BackendProgress, BackendResult
 from nnspec.backends.bridges import bridge
 from nnspec.encodings.compile import Compiled, compile_problem
 from nnspec.engines.interface import Limits, OnProgress, Outcome, Progress, Status
-from nnspec.engines.solver.judge import Judge
+from nnspec.engines.solver.judge import Judge, floor
 from nnspec.engines.solver.polish import polish
 from nnspec.errors import UnsupportedError
 from nnspec.problem.problem import Point, Problem
-from nnspec.tolerances import LOSS_MISMATCH, gap, proven
+from nnspec.tolerances import FEASIBILITY, LOSS_MISMATCH, gap, proven
 
 
 class SolverEngine:
@@ -104,6 +104,8 @@ class SolverEngine:
                   messages: list[str]) -> Outcome:  # fmt: skip
         """The status that the numbers support."""
         status, bound, objective = result.status, result.bound, judge.objective
+        if bound is not None and problem.minimize:
+            bound = max(bound, floor(problem.objective.expression))
         if result.x is not None and judge.point is None:
             messages.append(f"the solver's solution does not hold when recomputed: {judge.last_violation}")
         if objective is not None and status is Status.INFEASIBLE:
@@ -136,12 +138,13 @@ class SolverEngine:
         if bound is None:
             messages.append("the solver claims optimality without a bound")
             return Status.ERROR
-        difference = abs(objective - bound)
-        messages.append(
-            f"recomputed, the objective is {objective:.9g} and the gap to the bound {bound:.9g} is {difference:.2g} "
-            f"(relative {gap(objective, bound):.2g}); the solver, with its tolerances, takes it for closed"
-        )
-        return Status.OPTIMAL if difference <= LOSS_MISMATCH * max(1.0, abs(objective)) else Status.LIMIT
+        difference, scale = abs(objective - bound), max(1.0, abs(objective))
+        if difference > FEASIBILITY * scale:
+            messages.append(
+                f"recomputed, the objective is {objective:.9g}, {difference:.2g} off the bound {bound:.9g} (gap "
+                f"{gap(objective, bound):.2g}); the solver, with its tolerances, takes the gap for closed"
+            )
+        return Status.OPTIMAL if difference <= LOSS_MISMATCH * scale else Status.LIMIT
 
     def _outcome(self, status: Status, judge: Judge, bound: float | None, began: float, result: BackendResult | None,
                  messages: list[str] | None = None) -> Outcome:  # fmt: skip

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 
+from nnspec.engines.solver.centre import centred
 from nnspec.problem import evaluate
+from nnspec.problem import expression as ex
 from nnspec.problem.problem import Point, Problem
 from nnspec.tolerances import FEASIBILITY, LOSS_MISMATCH
 
@@ -20,21 +22,31 @@ class Judge:
         self.problem = problem
         self.point: Point | None = None
         self.objective: float | None = None
-        self.amount = math.inf  # largest violation of the best point, all of them below ACCEPTED
         self.last_violation = ""
 
     def consider(self, point: Point) -> Point | None:
-        """The point if it is the best feasible one so far, else None."""
+        """The point, or a version of it with centred thresholds, if it is the best feasible one so far, else None."""
+        judged = [(value, p) for p in centred(self.problem, point) if (value := self._value(p)) is not None]
+        if not judged:
+            return None
+        sign = 1.0 if self.problem.minimize else -1.0
+        best = min(sign * value for value, _ in judged)
+        slack = FEASIBILITY * max(1.0, abs(best))  # a robust network is worth a difference in the seventh digit
+        objective, chosen = next((v, p) for v, p in judged if sign * v <= best + slack)
+        if not self._better(objective):
+            return None
+        self.point, self.objective = chosen, objective
+        return chosen
+
+    def _value(self, point: Point) -> float | None:
+        """The objective, None for points that violate something."""
         broken = evaluate.violations(self.problem, point, tolerance=ACCEPTED)
         if broken:
             worst = max(broken, key=lambda v: v.amount)
             self.last_violation = f"{worst.what} is violated by {worst.amount:.2g}"
             return None
         objective = evaluate.objective(self.problem, point)
-        if math.isnan(objective) or not self._better(objective):
-            return None
-        self.point, self.objective = point, objective
-        return point
+        return None if math.isnan(objective) else objective
 
     def _better(self, objective: float) -> bool:
         if self.objective is None:
@@ -47,3 +59,21 @@ class Judge:
             return True
         worse = self.objective - claimed if self.problem.minimize else claimed - self.objective
         return worse > 0.1 * LOSS_MISMATCH * max(1.0, abs(claimed))
+
+
+def floor(e: ex.Expression | None) -> float:
+    """A lower bound that every value of an expression has by its form: losses and sizes are never negative."""
+    match e:
+        case ex.Constant(value=v):
+            return v
+        case ex.Loss() | ex.Size():
+            return 0.0
+        case ex.Sum(terms=terms):
+            return math.fsum(floor(t) for t in terms) if all(floor(t) > -math.inf for t in terms) else -math.inf
+        case ex.Product(factors=factors):
+            return 0.0 if all(floor(f) >= 0 for f in factors) else -math.inf
+        case ex.Power(exponent=k) if k % 2 == 0:
+            return 0.0
+        case ex.Function(name="abs" | "sqrt" | "exp"):
+            return 0.0
+    return -math.inf

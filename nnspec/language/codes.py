@@ -75,7 +75,6 @@ CODES: dict[str, str] = {
     "NNS069": "scaling that is not possible",
     "NNS070": "split that is not possible",
     "NNS071": "column that is constant (warning)",
-    "NNS073": "package that is not installed",
     # symmetry
     "NNS080": "unknown kind of symmetry",
     "NNS081": "symmetry that must not be broken",

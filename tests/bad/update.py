@@ -11,6 +11,7 @@ import os
 from pathlib import Path
 
 from nnspec.errors import Diagnostic, NnspecError
+from nnspec.language.check.checker import check_spec
 from nnspec.language.includes import load_includes, read_source
 from nnspec.language.parser import parse
 from nnspec.language.render import render
@@ -29,13 +30,9 @@ def found_in(spec: Path) -> list[Diagnostic]:
     try:
         tree, errors = parse(read_source(spec.name))
         tree, more = load_includes(tree, Path())
-        return [*errors, *more, *checked(tree, values)]
+        return [*errors, *more, *check_spec(tree, values, Path(), broken=bool(errors or more)).diagnostics]
     except NnspecError as error:
         return list(error.diagnostics)
-
-
-def checked(tree: object, values: dict[str, object]) -> list[Diagnostic]:
-    return []
 
 
 def rendered(spec: Path) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,9 +46,9 @@ def check_spec(spec: sx.Spec, arguments: Mapping[str, object], root: Path, broke
 
     `broken` says that some statements could not be read: then nothing is said about what may only seem to be missing.
     """
-    ctx = Context(FileReader(root), root, arguments)
+    ctx = Context(FileReader(root), root, arguments, broken)
     try:
-        problem = _check(ctx, spec, broken)
+        problem = _check(ctx, spec)
     except RecursionError:
         ctx.report(
             Diagnostic(
@@ -60,23 +60,34 @@ def check_spec(spec: sx.Spec, arguments: Mapping[str, object], root: Path, broke
         )
         problem = None
     failed = broken or any(d.severity == "error" for d in ctx.diagnostics)
-    return CheckResult(None if failed else problem, tuple(ctx.diagnostics))
+    found = sorted(ctx.diagnostics, key=_place(spec))
+    return CheckResult(None if failed else problem, tuple(found))
 
 
-def _check(ctx: Context, spec: sx.Spec, broken: bool) -> Problem:
+def _place(spec: sx.Spec) -> Callable[[Diagnostic], tuple[int, int]]:
+    """The order of diagnostics: those without a place, then file by file from top to bottom."""
+    files = {source.name: k for k, source in enumerate(_sources(spec))}
+
+    def place(d: Diagnostic) -> tuple[int, int]:
+        return (files.get(d.labels[0].span.source.name, 0), d.labels[0].span.start) if d.labels else (-1, 0)
+
+    return place
+
+
+def _check(ctx: Context, spec: sx.Spec) -> Problem:
     scope.declare(ctx, spec.statements)
-    if not broken:
+    if not ctx.broken:
         check_arguments(ctx)
     ctx.likely_data = _likely_data(spec)
     for definition in ctx.definitions.values():
         with reported(ctx):
             scope.resolve(ctx, definition)
-    objective = _objective(ctx, spec, broken)
+    objective = _objective(ctx, spec)
     _constraints(ctx, spec)
     networks = scaled_networks(ctx)
     breaks = check_breaks(ctx, spec, objective)
     claims = check_claims(ctx, spec, networks)
-    if not broken and not any(d.severity == "error" for d in ctx.diagnostics):
+    if not ctx.broken and not any(d.severity == "error" for d in ctx.diagnostics):
         _unused(ctx, spec.source)
     return Problem(
         name=Path(spec.source.name).stem if not spec.source.name.startswith("<") else "spec",
@@ -114,10 +125,10 @@ def _likely_data(spec: sx.Spec) -> dict[str, list[str]]:
     return found
 
 
-def _objective(ctx: Context, spec: sx.Spec, broken: bool) -> Objective:
+def _objective(ctx: Context, spec: sx.Spec) -> Objective:
     statements = [s for s in spec.statements if isinstance(s, sx.Objective)]
     if not statements:
-        if not broken:
+        if not ctx.broken:
             end = len(spec.source.text.rstrip())
             ctx.report(
                 Diagnostic(
@@ -178,7 +189,7 @@ def _constraint(ctx: Context, statement: sx.Constraint) -> None:
         try:
             value = evaluate(ctx, statement.expression, bound)
         except CheckError as error:
-            raise annotated(error, statement.generators, bound) from None
+            raise annotated(ctx, error, statement.generators, bound) from None
         key = ",".join(_index(bound[n.name]) for g in statement.generators for n in g.names if _index(bound[n.name]))
         _add(ctx, value, f"{label}[{key}]" if label else "", statement)
 

@@ -32,11 +32,11 @@ def elements(ctx: Context, node: sx.Comprehension, env: Env) -> Iterator[tuple[V
         try:
             value = evaluate(ctx, node.element, bound)
         except CheckError as error:
-            raise annotated(error, node.generators, bound) from None
+            raise annotated(ctx, error, node.generators, bound) from None
         yield value, bound
 
 
-def annotated(error: CheckError, generators: tuple[sx.Generator, ...], bound: Env) -> CheckError:
+def annotated(ctx: Context, error: CheckError, generators: tuple[sx.Generator, ...], bound: Env) -> CheckError:
     """The error with a label that says for which binding it occurred."""
     d = error.diagnostic
     shown = []
@@ -46,7 +46,7 @@ def annotated(error: CheckError, generators: tuple[sx.Generator, ...], bound: En
             if is_number(value) or isinstance(value, str):
                 shown.append(f"{name.name} = {show(value) if is_number(value) else value}")
             elif isinstance(value, Row):
-                shown.append(f"{name.name} is sample {value.index} of {value.data}")
+                shown.append(f"{name.name} is row {ctx.data[value.data].data.rows[value.index]} of {value.data}")
     if not shown:
         return error
     span = generators[0].span.to(generators[-1].span)

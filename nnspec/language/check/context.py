@@ -79,6 +79,7 @@ class Context:
     reader: FileReader
     base: Path  # folder of specs given as text
     arguments: Mapping[str, object]
+    broken: bool = False  # some statements could not be read: names may only seem to be missing
     definitions: dict[str, Definition] = field(default_factory=dict)
     diagnostics: list[Diagnostic] = field(default_factory=list)
     parameters: dict[str, object] = field(default_factory=dict)

@@ -6,7 +6,7 @@ from typing import NoReturn
 
 import numpy as np
 
-from nnspec.errors import Label, MissingPackageError, Span
+from nnspec.errors import Label, Span
 from nnspec.language import syntax as sx
 from nnspec.language.check.context import Context, DataInfo, fail
 from nnspec.language.check.evaluate import evaluate, integer, number
@@ -233,9 +233,6 @@ def _file(ctx: Context, kind: str, node: sx.Call) -> tuple[Samples, Span, Span]:
         samples = from_file(kind, content, path.name, x, y, scale, scale_y)
     except DataError as error:
         _raise(error, node)
-    except MissingPackageError as error:
-        (d,) = error.diagnostics
-        fail(d.code, d.message, node.function.span, help=d.help)
     return samples, options["x"].span, options["y"].span
 
 

@@ -99,7 +99,7 @@ def _variable(ctx: Context, statement: sx.Var) -> Value:
         try:
             members[key] = _one(ctx, statement, f"{name}[{_shown(key)}]", kind, bound)
         except CheckError as error:
-            raise annotated(error, statement.generators, bound) from None
+            raise annotated(ctx, error, statement.generators, bound) from None
     return Family(name, members)
 
 

@@ -24,6 +24,7 @@ from nnspec.language.check.values import (
     Vector,
     as_integer,
     describe,
+    given,
     is_logical,
     is_number,
     is_numeric,
@@ -362,8 +363,7 @@ def _no_member(family: Family, key: tuple[int | str, ...], node: sx.Item) -> NoR
     if keys and len(keys[0]) != len(key):
         fail(
             "NNS039",
-            f"{family.name} has {plural(len(keys[0]), 'index')}".replace("indexs", "indices")
-            + f", but {len(key)} are given",
+            f"{family.name} has {plural(len(keys[0]), 'index')}".replace("indexs", "indices") + f", {given(len(key))}",
             node.span,
         )
     shown = ",".join(map(str, key))

@@ -11,7 +11,7 @@ from nnspec.errors import Label, Span
 from nnspec.language import syntax as sx
 from nnspec.language.check import arithmetic
 from nnspec.language.check.comprehension import elements
-from nnspec.language.check.context import Context, Use, fail
+from nnspec.language.check.context import Context, Poisoned, Use, fail
 from nnspec.language.check.evaluate import Env, conjunction, disjunction, evaluate, expected_logical, number
 from nnspec.language.check.losses import LOSSES, check_use, loss_call
 from nnspec.language.check.patterns import as_loss
@@ -28,6 +28,7 @@ from nnspec.language.check.values import (
     Vector,
     as_integer,
     describe,
+    given,
     is_logical,
     is_number,
     is_numeric,
@@ -56,6 +57,8 @@ def call(ctx: Context, node: sx.Call, env: Env) -> Value:
             if function.name not in FUNCTIONS:
                 if function.name in ELSEWHERE:
                     fail("NNS024", f"{function.name} {ELSEWHERE[function.name]}", function.span)
+                if ctx.broken:
+                    raise Poisoned
                 known = [*FUNCTIONS, *(d.name for d in ctx.definitions.values() if d.kind == "network")]
                 fail(
                     "NNS024",
@@ -78,7 +81,7 @@ def arguments(node: sx.Call, least: int, most: int, keywords: tuple[str, ...] = 
     name = node.function.span.text
     if not least <= len(node.args) <= most:
         wanted = plural(least, "argument") if least == most else f"{least} to {most} arguments"
-        fail("NNS025", f"{name} takes {wanted}, but {len(node.args)} are given", node.span)
+        fail("NNS025", f"{name} takes {wanted}, {given(len(node.args))}", node.span)
     for keyword in node.keywords:
         if keyword.name.name not in keywords:
             listed = f"its options are {', '.join(keywords)}" if keywords else "it has no options"
@@ -87,7 +90,7 @@ def arguments(node: sx.Call, least: int, most: int, keywords: tuple[str, ...] = 
                 "NNS025",
                 f"{name} has no option {keyword.name.name}",
                 keyword.name.span,
-                help=f"{close + ' ' if close else ''}{listed}",
+                help=close or listed,
             )
     return {k.name.name: k.value for k in node.keywords}
 
@@ -232,7 +235,7 @@ def _network_call(ctx: Context, name: str, node: sx.Call, env: Env) -> Value:
         place = network.span or node.span
         fail(
             "NNS054",
-            f"{name} takes {plural(network.input_size, 'input')}, but {len(values)} are given",
+            f"{name} takes {plural(network.input_size, 'input')}, {given(len(values))}",
             node.span,
             "",
             Label(place, plural(network.input_size, "input")),

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from nnspec.language import syntax as sx
 from nnspec.language.check.context import Context, fail
 from nnspec.language.check.evaluate import evaluate, integer
-from nnspec.language.check.values import FiniteSet, Interval, Vector, as_integer, describe, plural
+from nnspec.language.check.values import FiniteSet, Interval, Vector, as_integer, describe, given, plural
 from nnspec.language.sources.errors import did_you_mean
 from nnspec.problem import groups
 from nnspec.problem.groups import Generator
@@ -101,7 +101,7 @@ def _positions(ctx: Context, node: sx.Call, on: Ground, wanted: int | None) -> l
     if wanted is not None and len(found) != wanted:
         fail(
             "NNS082",
-            f"{node.function.span.text} takes {plural(wanted, 'position')}, but {len(found)} are given",
+            f"{node.function.span.text} takes {plural(wanted, 'position')}, {given(len(found))}",
             node.span,
             help=f"write {FORMS[node.function.span.text]}",
         )

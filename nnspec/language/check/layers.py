@@ -11,7 +11,7 @@ from nnspec.language import syntax as sx
 from nnspec.language.check.context import Context, fail
 from nnspec.language.check.evaluate import evaluate, integer, number
 from nnspec.language.check.ranges import Bounds, bounds
-from nnspec.language.check.values import Vector, as_integer, describe, show
+from nnspec.language.check.values import Vector, as_integer, describe, plural, show
 from nnspec.language.sources.errors import did_you_mean
 from nnspec.problem.network import ACTIVATIONS, Activation, Layer, Parameter
 
@@ -258,8 +258,8 @@ def _count(node: sx.Layer, args: Sequence[sx.Expr], least: int, most: int, form:
 
 def _shape(shape: tuple[int, ...]) -> str:
     if len(shape) == 1:
-        return f"{shape[0]} units"
-    return f"{shape[0]} channels of {shape[1]} x {shape[2]}"
+        return plural(shape[0], "unit")
+    return f"{plural(shape[0], 'channel')} of {shape[1]} x {shape[2]}"
 
 
 def _window(

@@ -54,8 +54,8 @@ def _option(ctx: Context, kind: str, name: str, node: sx.Expr, env: Env) -> floa
     if name == "q" and not 0 < value < 1:
         fail("NNS051", f"the quantile q of {kind} lies between 0 and 1, but this is {show(value)}", node.span)
     if name != "q" and not 0 < value < np.inf:
-        why = "; with none, a network that is 0 everywhere would be right everywhere" if kind == "errors" else ""
-        fail("NNS051", f"{name} of {kind} must be positive, but this is {show(value)}{why}", node.span)
+        why = "with none, a network that is 0 everywhere would be right everywhere" if kind == "errors" else None
+        fail("NNS051", f"{name} of {kind} must be positive, but this is {show(value)}", node.span, help=why)
     return value
 
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from nnspec.errors import Label, NnspecError
+from nnspec.errors import Diagnostic, Label, NnspecError
 from nnspec.language import syntax as sx
 from nnspec.language.check import scope
-from nnspec.language.check.context import CheckError, Context, fail
+from nnspec.language.check.context import Context, fail
 from nnspec.language.check.evaluate import evaluate, integer
 from nnspec.language.check.layers import KINDS, MAX_UNITS, Settings, build, read_settings, tensor
 from nnspec.language.check.values import NetworkRef, describe
@@ -225,7 +225,8 @@ def _imported(ctx: Context, statement: sx.Net) -> Network:
     if not isinstance(file, str):
         fail("NNS034", f"the name of a file was expected here, but this is {describe(file)}", source.args[0].span)
     try:
-        path, _ = ctx.reader.read(file, ctx.folder(source.span))
+        ctx.reader.read(file, ctx.folder(source.span))
+        path = ctx.folder(source.span) / file
     except DataError as error:
         fail(error.code, error.message, source.args[0].span, help=error.help)
     network = _read(ctx, path, statement, source.args[0])
@@ -272,10 +273,10 @@ def _read(ctx: Context, path: Path, statement: sx.Net, place: sx.Expr) -> Networ
     try:
         network = read_network(path, statement.name.name)
     except NnspecError as error:
-        first, *rest = error.diagnostics
-        for d in rest:
-            ctx.report(d if d.labels else replace(d, labels=(Label(place.span),)))
-        raise CheckError(first if first.labels else replace(first, labels=(Label(place.span),))) from None
+        for d in error.diagnostics[1:]:
+            ctx.report(Diagnostic("NNS048", d.message, (Label(place.span),), d.help))
+        first = error.diagnostics[0]
+        fail("NNS048", first.message, place.span, help=first.help)
     except (
         Exception
     ) as error:  # a damaged file makes protobuf, numpy or the reader raise what they happen to meet first

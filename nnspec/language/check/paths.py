@@ -5,7 +5,7 @@ from __future__ import annotations
 from nnspec.errors import Span
 from nnspec.language import syntax as sx
 from nnspec.language.check.context import Context, fail
-from nnspec.language.check.values import NetworkRef, Part, Value
+from nnspec.language.check.values import NetworkRef, Part, Value, given
 from nnspec.language.sources.errors import did_you_mean
 from nnspec.problem import expression as ex
 from nnspec.problem.network import Layer, Parameter
@@ -88,7 +88,7 @@ def part_item(ctx: Context, part: Part, indices: list[int], spans: list[Span], s
         return ex.ParameterRef(parameter.name, tuple(full), span=span)
     if len(full) == 1:
         return Part(part.network, part.layer, part.tensor, full[0])
-    fail("NNS039", f"{where}.{part.tensor} has {len(parameter.shape)} indices, but {len(full)} are given", span)
+    fail("NNS039", f"{where}.{part.tensor} has {len(parameter.shape)} indices, {given(len(full))}", span)
 
 
 def _within(i: int, n: int, what: str, span: Span) -> None:

@@ -30,6 +30,7 @@ def declare(ctx: Context, statements: tuple[sx.Statement, ...]) -> None:
         for name, kind in _names(statement):
             earlier = ctx.definitions.get(name.name)
             if earlier is not None:
+                earlier.state = "failed"  # which of the two is meant is not known
                 ctx.report(
                     Diagnostic(
                         "NNS021",
@@ -88,6 +89,8 @@ def unknown(ctx: Context, node: sx.Name, env: Mapping[str, Value]) -> NoReturn:
 
     if node.name in FUNCTIONS:
         fail("NNS020", f"{node.name} is a function and needs arguments", node.span, help=f"write {node.name}(...)")
+    if ctx.broken:
+        raise Poisoned
     known = [*env, *ctx.definitions, *CONSTANTS]
     fail("NNS020", f"unknown name {node.name}", node.span, help=did_you_mean(node.name, known))
 

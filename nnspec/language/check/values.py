@@ -169,5 +169,10 @@ def describe(value: object) -> str:
     return "something else"
 
 
+def given(n: int) -> str:
+    """`but 1 is given`, `but 2 are given`, for messages."""
+    return "but none is given" if n == 0 else "but 1 is given" if n == 1 else f"but {n:,} are given"
+
+
 def plural(n: int, noun: str) -> str:
     return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"

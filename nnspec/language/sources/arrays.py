@@ -7,7 +7,6 @@ import zipfile
 
 import numpy as np
 
-from nnspec.errors import MissingPackageError, diagnostic
 from nnspec.language.sources.errors import DataError
 from nnspec.language.sources.files import MAX_BYTES
 from nnspec.language.sources.tables import Cells, Table, quoted
@@ -62,9 +61,8 @@ def read_parquet(content: bytes, file: str) -> Table:
         import pyarrow
         import pyarrow.parquet
     except ImportError:
-        raise MissingPackageError(
-            diagnostic("NNS073", "reading Parquet files needs pyarrow", help='pip install "nnspec[parquet]"')
-        ) from None
+        fix = 'pip install "nnspec[parquet]"'
+        raise DataError("NNS062", "reading Parquet files needs pyarrow", fix, "file") from None
     try:
         source = pyarrow.parquet.ParquetFile(io.BytesIO(content))
         columns = tuple(source.schema_arrow.names)

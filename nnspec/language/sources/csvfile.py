@@ -67,7 +67,7 @@ def _decode(content: bytes, file: str) -> str:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
-        bad = quoted(content[max(0, error.start - 10) : error.start + 1].decode("latin-1"))
+        bad = quoted(content[max(0, error.start - 10) : error.start + 1].decode("latin-1").splitlines()[-1])
         raise DataError(
             "NNS062", f"{file} is not UTF-8 text: line {line}, near {bad}", "save it as UTF-8", "file"
         ) from None

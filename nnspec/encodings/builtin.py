@@ -1,6 +1,8 @@
 """Importing this module registers every template that comes with nnspec."""
 
 from nnspec.encodings import (  # noqa: F401
+    envelope,
+    gelu,
     l0,
     logic,
     losses,

@@ -32,6 +32,9 @@ class Compiled:
     parameters: Parameters
     variables: Mapping[str, Affine]
     nonzero: Mapping[str, Affine] = field(default_factory=dict)  # tensor -> indicators that entries are nonzero
+    errors: Mapping[str, float] = field(default_factory=dict)
+    """Certified errors of envelopes, by layer: empty if the program states the problem exactly. Otherwise the program
+    contains every point of the problem and more; its bound is valid, its optimum may be better than the network's."""
     runs: Runs | None = field(default=None, repr=False)
 
     def start(self, point: Point) -> np.ndarray:
@@ -107,7 +110,7 @@ def compile_problem(problem: Problem, encodings: Mapping[str, str] | None = None
         symmetry_rows(context, parameters)
     for finish in context.finishers:
         finish()
-    return Compiled(problem, program, parameters, variables, sizes.nonzero(), runs)
+    return Compiled(problem, program, parameters, variables, sizes.nonzero(), context.errors, runs)
 
 
 def _check(problem: Problem, choices: Mapping[str, str]) -> None:

@@ -17,7 +17,7 @@ from nnspec.program import Affine, Program, concatenate
 DEFAULTS: dict[str, dict[str, str]] = {
     "": {
         "relu": "bigm", "leaky_relu": "relu", "abs": "bigm", "hardtanh": "bigm", "sign": "bigm", "step": "bigm",
-        "tanh": "exact", "sigmoid": "exact", "softplus": "exact", "silu": "exact", "gelu": "envelope",
+        "tanh": "exact", "sigmoid": "exact", "softplus": "exact", "silu": "exact", "gelu": "formula",
         "softmax": "exact", "maxpool": "bigm", "l0": "bigm", "logic": "indicator", "squares": "rows",
     },
 }  # fmt: skip
@@ -36,7 +36,12 @@ class Context:
     selectors: dict[int, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
     expansions: dict[int, tuple[float, np.ndarray, np.ndarray]] = field(default_factory=dict)
     perspectives: dict[int, int] = field(default_factory=dict)  # column w -> column t with w^2 <= t u
+    errors: dict[str, float] = field(default_factory=dict)  # certified errors of envelopes, by layer
     finishers: list[Callable[[], None]] = field(default_factory=list)  # run when all rows are there
+
+    def note_error(self, path: str, error: float) -> None:
+        """State that an encoding contains more than the graph of its function, by at most `error` in its value."""
+        self.errors[path] = max(error, self.errors.get(path, 0.0))
 
     def choose(self, kind: str, *paths: str) -> Template:
         """The template for a kind: the user's choice for a path ("f.h1") or for the kind, else the default."""

@@ -105,4 +105,3 @@ def random_point(problem, r):
     return Point(values, variables)
 
 
-__all__ = ["KINDS", "Constraint", "Variable"]

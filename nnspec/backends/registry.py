@@ -22,6 +22,10 @@ def get(name: str) -> Backend:
         from nnspec.backends.highs import HighsBackend
 
         return HighsBackend()
+    if head == "gurobi" and not solver:
+        from nnspec.backends.gurobi import GurobiBackend
+
+        return GurobiBackend()
     close = difflib.get_close_matches(name, NAMES, n=1)
     raise UsageError(
         diagnostic("NNS164", f"unknown backend {name}",
@@ -41,7 +45,7 @@ class Installed:
 def installed() -> list[Installed]:
     """Every backend with its version and licence limits, or why it cannot be used and the command that helps."""
     lines = []
-    for name in ("scip", "highs"):
+    for name in ("scip", "highs", "gurobi"):
         backend = get(name)
         takes = backend.takes
         words = ", ".join(sorted(takes.rows) + sorted(takes.functions))

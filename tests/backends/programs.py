@@ -79,7 +79,7 @@ def products():
     z = p.multiply(x, y, "z")
     p.add_linear(x.sum() + y.sum(), 0.5)
     p.minimize(z.sum() + x[0])
-    return p, None
+    return p, -5.0  # at x = (-1, 2), y = (1, -1.5)
 
 
 def quadratic_rows():
@@ -193,3 +193,15 @@ PROGRAMS = {
     )
 }  # fmt: skip
 PROGRAMS |= {name: lambda a=arguments: _univariate(*a) for name, arguments in UNIVARIATE.items()}
+
+
+def market_split(n=50):
+    """Feasibility is trivial, the proof takes far longer than any test."""
+    rng = np.random.default_rng(0)
+    p = Program("market_split")
+    b = p.add_variables("b", (n,), kind="binary")
+    a = rng.integers(1, 1000, (7, n)).astype(float)
+    s, t = p.add_variables("s", (7,), 0), p.add_variables("t", (7,), 0)
+    p.add_linear(a @ b + s - t, a.sum(1) // 2, a.sum(1) // 2)
+    p.minimize(s.sum() + t.sum())
+    return p

@@ -15,7 +15,7 @@ from nnspec.errors import Diagnostic, Source, Span, SpecError, diagnostic
 from nnspec.language import syntax as s
 from nnspec.language.parser import parse
 
-MAX_BYTES = 5_000_000  # a spec is written by hand; longer tables belong into a data file
+MAX_BYTES = 2_000_000  # some 25,000 constraints; longer tables belong into a data file
 MAX_INCLUDES = 50  # files inside each other
 
 

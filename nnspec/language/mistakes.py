@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import unicodedata
 from dataclasses import dataclass
+from functools import lru_cache
 
 from nnspec.errors import Diagnostic, Label, Span, diagnostic
 from nnspec.language.grammar import spellings
@@ -140,14 +141,15 @@ def resembles_start(tokens: list[Token], index: int) -> bool:
 def _statement_like(token: Token) -> str | None:
     if token.type != "NAME":
         return None
-    return closest(token.text, [start.lower() for start in STARTS], SYNONYMS)
+    return closest(token.text, tuple(start.lower() for start in STARTS), starting=True)
 
 
-def closest(word: str, known: list[str], synonyms: dict[str, str] | None = None) -> str | None:
-    """The known word that was probably meant."""
+@lru_cache(maxsize=1000)
+def closest(word: str, known: tuple[str, ...], starting: bool) -> str | None:
+    """The known word that was probably meant; words of other languages count only at the start of a statement."""
     word = word.lower()
-    if synonyms and word in synonyms:
-        return synonyms[word]
+    if starting and word in SYNONYMS:
+        return SYNONYMS[word]
     return next(iter(difflib.get_close_matches(word[:40], known, n=1, cutoff=0.7)), None)
 
 
@@ -255,7 +257,7 @@ def _misspelt(place: Place) -> Mistake | None:
         return None
     starting = "$END" in place.accepted and (place.index == 0 or first_on_line(place.tokens, place.index))
     words = {text: type_ for type_, text in spellings().items() if type_ in place.accepted and text.isalpha()}
-    guess = closest(token.text, list(words), SYNONYMS if starting else None)
+    guess = closest(token.text, tuple(words), starting)
     if guess not in words:
         guess = None
     if guess is None and not starting:

@@ -179,11 +179,13 @@ def _shown(line: str, marks: list[_Mark]) -> tuple[str, list[int]]:
 
 def _clean(text: str) -> str:
     """Text without characters that would move the cursor, colour the terminal or reverse the line."""
-    return "".join(c if c == " " or _harmless(c) else "\ufffd" for c in text)
+    return text if text.isprintable() else "".join(map(_shown_character, text))
 
 
-def _harmless(c: str) -> bool:
-    return c >= " " and unicodedata.category(c) not in {"Cc", "Cf", "Cs", "Zl", "Zp"}
+def _shown_character(c: str) -> str:
+    if c.isprintable():
+        return c
+    return " " if unicodedata.category(c) == "Zs" else "\ufffd"
 
 
 def _width(text: str) -> int:

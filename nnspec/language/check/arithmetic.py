@@ -103,6 +103,7 @@ def _elementwise(
         if len(value.items) != len(first.items):
             fail("NNS031", f"lists of {len(first.items)} and {len(value.items)} cannot be added", place)
     lists = [v.items for v in values if isinstance(v, Vector)]
+    ctx.count(len(lists) * len(first.items), span)
     return Vector(tuple(add(ctx, column, operators, spans, span) for column in zip(*lists)))
 
 
@@ -130,8 +131,10 @@ def _times(ctx: Context, a: Value, b: Value, b_span: Span, span: Span) -> Value:
     if isinstance(a, Vector) and isinstance(b, Vector):
         fail("NNS034", "two lists cannot be multiplied", span, help="write sum(a[i] * b[i] for i in 0..n)")
     if isinstance(a, Vector):
+        ctx.count(len(a.items), span)
         return Vector(tuple(_times(ctx, item, b, b_span, span) for item in a.items))
     if isinstance(b, Vector):
+        ctx.count(len(b.items), span)
         return Vector(tuple(_times(ctx, a, item, b_span, span) for item in b.items))
     if not is_numeric(b):
         expected_number(b, b_span)
@@ -164,6 +167,7 @@ def _over(ctx: Context, a: Value, b: Value, b_span: Span, span: Span) -> Value:
     if not is_numeric(b):
         expected_number(b, b_span)
     if isinstance(a, Vector):
+        ctx.count(len(a.items), span)
         return Vector(tuple(_over(ctx, item, b, b_span, span) for item in a.items))
     if is_number(b):
         if b == 0:

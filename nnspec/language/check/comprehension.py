@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import fields
+from functools import cache
 
 from nnspec.errors import Label
 from nnspec.language import syntax as sx
@@ -95,21 +96,19 @@ def _nested(
         yield from _nested(ctx, rest, filter, bound)
 
 
-class _Lazy:
-    """The rows of a data set as pairs (x, y), made when needed."""
-
-    def __init__(self, ctx: Context, name: str):
-        self.name, self.data = name, ctx.data[name].data
-
-    def __len__(self) -> int:
-        return self.data.samples
-
-    def __iter__(self) -> Iterator[Value]:
-        for i, (x, y) in enumerate(zip(self.data.x.tolist(), self.data.y.tolist())):
-            yield Vector((Row(tuple(x), self.name, i), y[0] if len(y) == 1 else Vector(tuple(y))))
+def samples(ctx: Context, name: str) -> list[Vector]:
+    """The samples of a data set as pairs (x, y), made once."""
+    found = ctx.rows.get(name)
+    if found is None:
+        data = ctx.data[name].data
+        found = ctx.rows[name] = [
+            Vector((Row(tuple(x), name, i), y[0] if len(y) == 1 else Vector(tuple(y))))
+            for i, (x, y) in enumerate(zip(data.x.tolist(), data.y.tolist()))
+        ]
+    return found
 
 
-def _members(ctx: Context, generator: sx.Generator, env: Env) -> range | tuple[Value, ...] | _Lazy:
+def _members(ctx: Context, generator: sx.Generator, env: Env) -> Sequence[Value]:
     value = evaluate(ctx, generator.domain, env)
     span = generator.domain.span
     match value:
@@ -137,12 +136,17 @@ def _members(ctx: Context, generator: sx.Generator, env: Env) -> range | tuple[V
                     generator.span,
                     help=f"write (x, y) in {generator.domain.span.text}",
                 )
-            return _Lazy(ctx, name)
+            return samples(ctx, name)
         case Family(name, _):
             fail(
                 "NNS034", f"{name} is a family of variables, not a set", span, help="give its index set a name by `set`"
             )
     fail("NNS034", f"a set, a range, a list or a data set was expected here, but this is {describe(value)}", span)
+
+
+@cache
+def _parts(kind: type[sx.Node]) -> tuple[str, ...]:
+    return tuple(f.name for f in reversed(fields(kind)) if f.name != "span")
 
 
 def walk(node: object) -> Iterator[sx.Node]:
@@ -154,7 +158,7 @@ def walk(node: object) -> Iterator[sx.Node]:
             stack.extend(reversed(top))
         elif isinstance(top, sx.Node):
             yield top
-            stack.extend(getattr(top, f.name) for f in reversed(fields(top)) if f.name != "span")
+            stack.extend([getattr(top, name) for name in _parts(type(top))])  # type: ignore[arg-type]
 
 
 def mentions(node: sx.Node, names: set[str]) -> bool:

@@ -9,7 +9,7 @@ from typing import NoReturn
 
 from nnspec.errors import Diagnostic, Label, Span
 from nnspec.language import syntax as sx
-from nnspec.language.check.values import Value
+from nnspec.language.check.values import Value, Vector
 from nnspec.language.sources import FileReader, Samples
 from nnspec.problem import expression as ex
 from nnspec.problem.data import DataSet
@@ -91,6 +91,7 @@ class Context:
     uses: list[Use] = field(default_factory=list)
     likely_data: dict[str, list[str]] = field(default_factory=dict)  # network -> data sets the spec uses it with
     terms: int = 0
+    rows: dict[str, list[Vector]] = field(default_factory=dict)  # data set -> its samples as pairs (x, y)
     inside_call: int = 0  # > 0 while the arguments of a network are evaluated
     # composite expressions: identity -> (the expression, terms when written out, depth)
     extents: dict[int, tuple[ex.Expression, int, int]] = field(default_factory=dict)

@@ -198,8 +198,8 @@ def _member(ctx: Context, value: Value, group: Value, a_span: Span, b_span: Span
                 return is_number(value) and low <= value <= high
             case IntegerInterval(low, high):
                 return as_integer(value) is not None and low <= value <= high  # type: ignore[operator]
-            case FiniteSet(items) | Vector(items):
-                return value in items
+            case FiniteSet() | Vector():
+                return value in group.members
             case Binary():
                 return value in (0, 1)
         fail("NNS034", f"a set or a range was expected here, but this is {describe(group)}", b_span)

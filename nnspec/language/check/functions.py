@@ -120,6 +120,7 @@ def _collected(ctx: Context, node: sx.Call, env: Env) -> tuple[list[Value], list
                 argument.span,
                 help="write (i for i in low..high)",
             )
+        ctx.count(len(items), node.span)
         return list(items), [argument.span] * len(items)
     return [evaluate(ctx, a, env) for a in node.args], [a.span for a in node.args]
 
@@ -263,7 +264,7 @@ def _on_sample(ctx: Context, name: str, row: Row, node: sx.Call) -> Value:
     data = info.data
     x = np.asarray(row.items, dtype=float)
     raw = x if data.x_scaling is None else data.x_scaling.invert(x)
-    ctx.count(len(raw), node.span)
+    ctx.count(1 + len(raw) // 8, node.span)
     parts = tuple(ex.Constant(float(v), span=node.span) for v in raw)
     outputs: list[Value] = []
     for k in range(network.output_size):

@@ -134,8 +134,12 @@ def _given(raw: object, kind: str | None, default: Value | None, name: str, stat
 
 
 def _from_python(raw: object, name: str, statement: sx.Param) -> Value:
-    if isinstance(raw, bool | str | int | float):
+    if isinstance(raw, bool | str):
         return raw
+    if isinstance(raw, int):
+        return int(raw)
+    if isinstance(raw, float):
+        return float(raw)  # numpy's float64 is a float too
     if hasattr(raw, "item") and getattr(raw, "shape", None) == ():  # a numpy number
         return _from_python(raw.item(), name, statement)
     if isinstance(raw, list | tuple):

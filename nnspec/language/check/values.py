@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TypeGuard
 
 from nnspec.problem import expression as ex
@@ -42,12 +43,20 @@ class FiniteSet:
 
     items: tuple[Value, ...]
 
+    @cached_property
+    def members(self) -> frozenset[Value]:
+        return frozenset(self.items)
+
 
 @dataclass(frozen=True)
 class Vector:
     """A list, or several outputs of a network."""
 
     items: tuple[Value, ...]
+
+    @cached_property
+    def members(self) -> frozenset[Value]:
+        return frozenset(self.items)
 
 
 @dataclass(frozen=True)
@@ -108,7 +117,7 @@ Value = (
 
 def is_number(value: object) -> TypeGuard[int | float]:
     """A constant number; bools are none."""
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    return type(value) is int or type(value) is float
 
 
 def is_numeric(value: object) -> TypeGuard[int | float | ex.Expression]:
@@ -117,7 +126,7 @@ def is_numeric(value: object) -> TypeGuard[int | float | ex.Expression]:
 
 
 def is_logical(value: object) -> TypeGuard[bool | ex.Expression]:
-    return isinstance(value, bool | ex.Comparison | ex.And | ex.Or | ex.Not | ex.Implies)
+    return isinstance(value, (bool, *LOGICAL))
 
 
 def as_integer(value: object) -> int | None:

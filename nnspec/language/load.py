@@ -24,7 +24,7 @@ def check(path_or_text: str | os.PathLike[str], arguments: Mapping[str, object] 
         if is_text(path_or_text):
             source, root = text_source(str(path_or_text)), Path.cwd()
         else:
-            source, root = read_source(path_or_text), Path(path_or_text).resolve().parent
+            source, root = read_source(path_or_text), Path(path_or_text).absolute().parent
     except SpecError as error:
         return CheckResult(None, error.diagnostics)
     spec, syntax_errors = parse(source)

@@ -17,7 +17,8 @@ def fit(kind: str, values: np.ndarray) -> tuple[Scaling | None, tuple[int, ...]]
     # equal values need not have a standard deviation of exactly 0
     constant = lo == hi
     if kind == "minmax":
-        shift, factor = lo, hi - lo
+        with np.errstate(over="ignore"):
+            shift, factor = lo, hi - lo
     else:
         largest = np.maximum(np.abs(values).max(axis=0), 1e-300)  # keeps the sum of squares from overflowing
         shift = np.where(constant, lo, (values / largest).mean(axis=0) * largest)

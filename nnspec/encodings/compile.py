@@ -16,7 +16,7 @@ from nnspec.encodings.parameters import Parameters, add_parameters
 from nnspec.encodings.registry import kinds, template
 from nnspec.encodings.runs import Runs, every_expression
 from nnspec.encodings.sizes import Sizes
-from nnspec.encodings.symmetry import symmetry_rows
+from nnspec.encodings.symmetry import Ordering, representative, symmetry_rows
 from nnspec.errors import UnsupportedError, diagnostic
 from nnspec.problem import expression as ex
 from nnspec.problem.problem import Point, Problem
@@ -35,11 +35,14 @@ class Compiled:
     errors: Mapping[str, float] = field(default_factory=dict)
     """Certified errors of envelopes, by layer: empty if the program states the problem exactly. Otherwise the program
     contains every point of the problem and more; its bound is valid, its optimum may be better than the network's."""
+    orderings: tuple[Ordering, ...] = ()
     runs: Runs | None = field(default=None, repr=False)
 
     def start(self, point: Point) -> np.ndarray:
         """A vector of values for all columns from values of weights and variables; entries that no recipe reaches
-        (variables the point lacks) are nan. Weights a little outside their domain are moved to it."""
+        (variables the point lacks) are nan. Hidden neurons are put in the order that the program asks for, and weights a
+        little outside their domain are moved to it."""
+        point = representative(self.orderings, point)
         x = self.program.unknown_point()
         for (name, k), (column, offset, factor) in self.parameters.columns.items():
             if name in point.parameters:
@@ -106,11 +109,10 @@ def compile_problem(problem: Problem, encodings: Mapping[str, str] | None = None
             program.minimize(expressions.value(objective.expression, 1))
         else:
             program.maximize(expressions.value(objective.expression, -1))
-    if symmetry:
-        symmetry_rows(context, parameters)
+    done = symmetry_rows(context, parameters) if symmetry else []
     for finish in context.finishers:
         finish()
-    return Compiled(problem, program, parameters, variables, sizes.nonzero(), context.errors, runs)
+    return Compiled(problem, program, parameters, variables, sizes.nonzero(), context.errors, tuple(done), runs)
 
 
 def _check(problem: Problem, choices: Mapping[str, str]) -> None:

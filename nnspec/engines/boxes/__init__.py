@@ -1,0 +1,40 @@
+"""The `boxes` engine: spatial branch-and-bound on the hidden weights of one-hidden-layer networks (docs/boxes.md)."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+from nnspec.engines.boxes import model as form
+from nnspec.engines.interface import Limits, OnProgress, Outcome
+from nnspec.errors import UnsupportedError, diagnostic
+from nnspec.problem.problem import Point, Problem
+
+
+class BoxesEngine:
+    """Global optimality for any activation and convex loss with one hidden layer.
+
+    `checkpoint` names a file that the open boxes are written to every minute and at a limit, and that a later solve of the same
+    problem goes on from. `certificate` names a file for the finished boxes, which `verify` checks; recording costs memory.
+    """
+
+    name = "boxes"
+
+    def __init__(self, checkpoint: Path | str | None = None, certificate: Path | str | None = None) -> None:
+        self.checkpoint = Path(checkpoint) if checkpoint is not None else None
+        self.certificate = Path(certificate) if certificate is not None else None
+
+    def accepts(self, problem: Problem) -> str | None:
+        """None if the engine can solve the problem to proof, else the reason in the user's words."""
+        model = form.read(problem)
+        return model if isinstance(model, str) else None
+
+    def solve(self, problem: Problem, limits: Limits, start: tuple[Point, ...] = (), on_progress: OnProgress | None = None,
+              stop: threading.Event | None = None) -> Outcome:  # fmt: skip
+        """Solve to the limits; see nnspec.engines.interface."""
+        model = form.read(problem)
+        if isinstance(model, str):
+            raise UnsupportedError(diagnostic("NNS900", f"the boxes engine cannot solve this problem: {model}"))
+        from nnspec.engines.boxes.driver import Driver
+
+        return Driver(problem, model, limits, on_progress, stop, self.checkpoint, self.certificate).solve(start)

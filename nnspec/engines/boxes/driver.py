@@ -1,0 +1,232 @@
+"""Runs the kernel: pools of boxes on threads, incumbent, progress, limits, checkpoints.
+
+All is done in rounds of a fixed number of boxes a thread, after which incumbents are exchanged and pools evened out; so the
+result depends on the seed and the number of threads, not on timing (unless a time limit or a stop cuts it short).
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+
+from nnspec.engines.boxes import local, search
+from nnspec.engines.boxes import model as form
+from nnspec.engines.interface import Limits, OnProgress, Outcome, Progress, Status
+from nnspec.problem import evaluate
+from nnspec.problem.problem import Point, Problem
+from nnspec.tolerances import proven
+
+STARTS = 24  # random starts of the local search before the first box
+MEMORY = 2000.0  # megabytes for open boxes if no limit is given; beyond that the search goes depth first
+SAVE_EVERY = 60.0  # seconds between checkpoints
+
+
+class Pool:
+    """The open boxes of one thread: rows, a heap of slots, and the unused slots."""
+
+    def __init__(self, width: int, most: int, capacity: int = 1024):
+        self.rows = np.zeros((capacity, width))
+        self.heap = np.zeros(capacity, dtype=np.int64)
+        self.free = np.arange(capacity, dtype=np.int64)[::-1].copy()
+        self.size, self.unused, self.most = 0, capacity, most
+
+    def add(self, row: np.ndarray) -> None:
+        self.reserve(1)
+        self.unused -= 1
+        slot = self.free[self.unused]
+        self.rows[slot] = row
+        self.size = search.push(self.heap, self.rows, self.size, slot)
+
+    def reserve(self, count: int) -> bool:
+        """Make room for `count` more boxes if the memory limit allows it; whether there is room."""
+        while self.unused < count and len(self.rows) < self.most:
+            old, new = len(self.rows), min(self.most, 2 * len(self.rows))
+            rows, heap, free = np.zeros((new, self.rows.shape[1])), np.zeros(new, np.int64), np.zeros(new, np.int64)
+            rows[:old], heap[:old], free[: self.unused] = self.rows, self.heap, self.free[: self.unused]
+            free[self.unused : self.unused + new - old] = np.arange(new - 1, old - 1, -1)
+            self.rows, self.heap, self.free = rows, heap, free
+            self.unused += new - old
+        return self.unused >= count
+
+    def pop(self) -> np.ndarray:
+        slot, self.size = search.pop(self.heap, self.rows, self.size)
+        self.free[self.unused] = slot
+        self.unused += 1
+        return self.rows[slot].copy()
+
+    @property
+    def bound(self) -> float:
+        return float(self.rows[self.heap[0], 0]) if self.size else math.inf
+
+    def open(self) -> np.ndarray:
+        return self.rows[self.heap[: self.size]]
+
+
+class Driver:
+    """One solve."""
+
+    def __init__(self, problem: Problem, model: form.Model, limits: Limits, on_progress: OnProgress | None,
+                 stop: threading.Event | None, checkpoint: Path | None, certificate: Path | None) -> None:  # fmt: skip
+        self.began = time.monotonic()
+        self.problem, self.model, self.limits = problem, model, limits
+        self.on_progress, self.stop = on_progress, stop
+        self.checkpoint, self.certificate = checkpoint, certificate
+        self.best = math.inf  # the engine's value: without sense and constant
+        self.w = np.zeros(model.lo.shape)
+        self.z = np.zeros(model.vlo.shape)
+        self.finished = math.inf  # least bound of the boxes that are done
+        self.nodes = 0
+        self.threads = limits.threads or len(os.sched_getaffinity(0))
+        self.pools: list[Pool] = []
+        self.reported = 0.0
+        self.messages: list[str] = []
+
+    # values outside are in the problem's sense and units
+    def outside(self, value: float) -> float | None:
+        return self.model.sense * (value + self.model.constant) if math.isfinite(value) else None
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self.began
+
+    @property
+    def bound(self) -> float:
+        return min(self.best, self.finished, *(p.bound for p in self.pools)) if self.pools else -math.inf
+
+    def out_of_time(self) -> bool:
+        return self.limits.time is not None and self.seconds >= self.limits.time
+
+    def stopped(self) -> bool:
+        return self.stop is not None and self.stop.is_set()
+
+    def report(self, new: bool) -> None:
+        """Tell `on_progress`, at most five times a second unless the incumbent is new."""
+        if self.on_progress is None or not (new or self.seconds - self.reported > 0.2):
+            return
+        self.reported = self.seconds
+        point = self.model.point(self.w, self.z) if new else None
+        self.on_progress(Progress(self.seconds, self.outside(self.best), self.outside(self.bound), self.nodes, point))
+
+    def solve(self, start: tuple[Point, ...]) -> Outcome:
+        try:
+            status = self._search(start)
+        except KeyboardInterrupt:
+            status = Status.INTERRUPTED
+        return self._outcome(status)
+
+    def _first_incumbent(self, start: tuple[Point, ...]) -> None:
+        model = self.model
+        lo, hi = np.maximum(model.lo, -20.0), np.minimum(model.hi, 20.0)
+        lo, hi = np.minimum(lo, hi), np.maximum(lo, hi)
+        rng = np.random.default_rng(self.limits.seed)
+        starts = [model.weights(p) for p in start]
+        spread = 1.0 / np.sqrt(np.maximum(np.mean(model.x**2, axis=0), 1e-6))
+        starts += [model.canonical(rng.normal(size=lo.shape) * spread * 1.5) for _ in range(STARTS)]
+        w, z = np.zeros(lo.shape), np.zeros(self.z.shape)
+        vlo, vhi = np.maximum(model.vlo, -1e6), np.minimum(model.vhi, 1e6)
+        for s in starts:
+            value = local.best_of(model.arrays(), s[None], vlo, vhi, lo, hi, 60, w, z)
+            if value < self.best:
+                self.best = value
+                self.w[:], self.z[:] = w, z
+            if self.stopped() or (self.out_of_time() and math.isfinite(self.best)):
+                break
+        self.report(True)
+
+    def _search(self, start: tuple[Point, ...]) -> Status:
+        self._first_incumbent(start)
+        model = self.model = form.closed(self.model, self.best)
+        hh, d = model.lo.shape
+        m = model.vlo.shape[1]
+        n = len(model.x)
+        width = search.row_size(hh, d, m)
+        memory = (self.limits.memory or MEMORY) * 1e6 / self.threads
+        most = max(4096, int(memory / (8 * (width + 2))))
+        self.pools = [Pool(width, most) for _ in range(self.threads)]
+        root = [-math.inf, -1.0, 0.0, *model.lo.ravel(), *model.hi.ravel(), *self.w.ravel(), *model.vlo.ravel(),
+                *model.vhi.ravel(), *self.z.ravel()]  # fmt: skip
+        self.pools[0].add(np.array(root))
+        arrays = model.arrays()
+        scale = np.sqrt(np.maximum(np.mean(model.x**2, axis=0), 1e-12))
+        # about a tenth of a second a round, by the cost of a box
+        count = int(np.clip(2e7 / (n * m * hh * hh * d * (d + 3)), 20, 2000))
+        gap = 0.999 * self.limits.gap
+        points = [(np.zeros((hh, d)), np.zeros((hh + 1, m))) for _ in self.pools]
+
+        def work(i: int) -> tuple[float, float, int]:
+            pool = self.pools[i]
+            room = pool.reserve(2 * count + 2)
+            w, z = points[i]
+            size, unused, best, finished, done = search.run(
+                arrays, model.order_by, scale, pool.rows, pool.heap, pool.size, pool.free, pool.unused, self.best, w, z,
+                gap, count, not room,
+            )  # fmt: skip
+            pool.size, pool.unused = size, unused
+            return best, finished, done
+
+        with ThreadPoolExecutor(self.threads) as executor:
+            while any(p.size for p in self.pools):
+                if self.stopped():
+                    return Status.INTERRUPTED
+                if self.out_of_time() or (self.limits.nodes is not None and self.nodes >= self.limits.nodes):
+                    return Status.LIMIT
+                if proven(self.best, self.bound, gap):
+                    break
+                busy = [i for i, p in enumerate(self.pools) if p.size]
+                results = [work(busy[0])] if len(busy) == 1 else list(executor.map(work, busy))
+                improved = False
+                for i, (best, finished, done) in zip(busy, results):
+                    self.finished = min(self.finished, finished)
+                    self.nodes += done
+                    if best < self.best:
+                        self.best, improved = best, True
+                        self.w[:], self.z[:] = points[i]
+                if improved:
+                    self._polish()
+                self._share()
+                self.report(improved)
+        return Status.OPTIMAL
+
+    def _polish(self) -> None:
+        """Descend from a new incumbent in the whole domain."""
+        w, z = self.w.copy(), self.z.copy()
+        model = self.model
+        value = local.best_of(model.arrays(), w[None], model.vlo, model.vhi, model.lo, model.hi, 60, w.copy(), z)
+        if value < self.best:
+            local.best_of(model.arrays(), w[None], model.vlo, model.vhi, model.lo, model.hi, 60, self.w, self.z)
+            self.best = value
+
+    def _share(self) -> None:
+        """Deal boxes of the fullest pool to one that runs dry."""
+        for poor in self.pools:
+            rich = max(self.pools, key=lambda p: p.size)
+            if poor.size < 32 and rich.size > 4 * poor.size + 8:
+                for _ in range(min(rich.size // 2, 2000)):
+                    best = rich.pop()
+                    poor.add(rich.pop())
+                    rich.add(best)
+
+    def _outcome(self, status: Status) -> Outcome:
+        objective = bound = None
+        point = None
+        if math.isfinite(self.best):
+            point = self.model.point(self.w, self.z)
+            objective = evaluate.objective(self.problem, point)
+        bound = self.outside(self.bound) if self.pools else None
+        if status is Status.OPTIMAL and not proven(objective, bound, self.limits.gap):
+            status = Status.LIMIT
+            self.messages.append("rounding errors leave a gap above the one asked for")
+        evidence = {
+            "method": "spatial branch-and-bound on hidden weights, neuron-separable dual bound",
+            "threads": self.threads, "seed": self.limits.seed, "gap": self.limits.gap, "open": sum(p.size for p in self.pools),
+            "rounding": "bounds are lowered by 1e-12 times the sum of the magnitudes of their terms",
+        }  # fmt: skip
+        return Outcome(status, point, objective, bound, self.seconds, self.nodes, "boxes", "", evidence,
+                       tuple(self.messages))  # fmt: skip
+

@@ -1,0 +1,33 @@
+"""First incumbents: Newton descents of the reduced objective from random hidden weights."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numba import njit
+
+from nnspec.engines.boxes import network
+
+
+@njit(cache=True, nogil=True)
+def best_of(model, starts, vlo, vhi, lo, hi, steps, best_w, best_z):
+    """Descend from each of starts (S, H, D) within [lo, hi]; best hidden and output weights into best_w, best_z."""
+    n, d = model[2].shape
+    hh = starts.shape[1]
+    m = best_z.shape[1]
+    sc = network.scratch(n, d, hh, m)
+    out = np.zeros((hh, d))
+    w = np.zeros((hh, d))
+    best = math.inf
+    for s in range(starts.shape[0]):
+        for k in range(hh):
+            for j in range(d):
+                w[k, j] = min(hi[k, j], max(lo[k, j], starts[s, k, j]))
+        sc[3][:] = 0.0
+        f = network.descend(model, w, vlo, vhi, lo, hi, steps, 1e-9, sc, out)
+        if f < best:
+            best = f
+            best_w[:, :] = w
+            best_z[:, :] = sc[3]
+    return best

@@ -1,0 +1,177 @@
+"""One hidden layer on the data: hidden units, objective at given hidden weights, and Newton steps within a box.
+
+The compiled functions share one tuple, `Model.arrays()` (see model.py): kind and alpha of the activation, inputs x (N, D)
+with a column of ones if the layer has biases, loss number, its parameter and final smoothing, targets y, sample weights
+cw (N,), penalties p2, p1 (H, D) of the hidden weights and q2, q1 (H + 1, m) of the output weights, whose last row is the
+output bias.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numba import njit
+
+from nnspec.engines.boxes import activations as act
+from nnspec.engines.boxes import outputs
+
+
+@njit(cache=True)
+def scratch(n, d, hh, m):
+    """Scratch of the functions here: features, derivatives, output weights, u, curvature, then matrices for Newton."""
+    kk, dim = hh + 1, hh * d
+    return (
+        np.ones((n, kk)), np.zeros((n, hh)), np.zeros((n, hh)), np.zeros((kk, m)), np.zeros((n, m)), np.zeros((n, m)),
+        np.zeros((dim, dim)), np.zeros((dim, 4)), np.zeros((dim, kk)), np.zeros((kk, kk)), outputs.scratch(n, kk, m),
+    )  # fmt: skip
+
+
+@njit(cache=True)
+def hidden(kind, alpha, x, w, h, d1, d2):
+    """h[i, k] = sigma(w_k . x_i) and its two derivatives."""
+    n, d = x.shape
+    for k in range(w.shape[0]):
+        for i in range(n):
+            a = 0.0
+            for j in range(d):
+                a += x[i, j] * w[k, j]
+            f = act.value(kind, alpha, a)
+            h[i, k] = f
+            d1[i, k], d2[i, k] = act.derivatives(kind, alpha, a, f)
+
+
+@njit(cache=True)
+def objective(model, w, vlo, vhi, sc):
+    """Objective at hidden weights w (H, D) with the best output weights found; they stay in sc[3], u in sc[4]."""
+    kind, alpha, x, loss, par, tau, y, cw, p2, p1, q2, q1 = model
+    h, d1, d2, z, u, om = sc[0], sc[1], sc[2], sc[3], sc[4], sc[5]
+    hidden(kind, alpha, x, w, h, d1, d2)
+    t = outputs.solve(loss, par, tau, h, y, cw, q2, q1, vlo, vhi, z, u, om, sc[10])
+    for k in range(w.shape[0]):
+        for j in range(w.shape[1]):
+            t += p2[k, j] * w[k, j] * w[k, j] + p1[k, j] * abs(w[k, j])
+    return t
+
+
+@njit(cache=True)
+def newton_step(model, w, vlo, vhi, lo, hi, sc, out):
+    """out := w + a Newton step of the reduced objective F(w) = min over the output weights, kept in the box [lo, hi].
+
+    Second order about `objective(model, w, ...)`, whose scratch it reads; output weights are eliminated by a Schur
+    complement, coupled losses are treated as separable (a heuristic: only the quality of points depends on it).
+    """
+    kind, alpha, x, loss, par, tau, y, cw, p2, p1, q2, q1 = model
+    h, d1, d2, z, u, om, s, vec, cross, fac = sc[0], sc[1], sc[2], sc[3], sc[4], sc[5], sc[6], sc[7], sc[8], sc[9]
+    n, d = x.shape
+    hh = w.shape[0]
+    m = u.shape[1]
+    kk = hh + 1
+    dim = hh * d
+    for a in range(dim):
+        k, j = a // d, a % d
+        t = w[k, j]
+        vec[a, 0] = 2.0 * p2[k, j] * t + (p1[k, j] if t > 0.0 else (-p1[k, j] if t < 0.0 else 0.0))
+        vec[a, 1] = 0.0
+        for b in range(a + 1):
+            s[a, b] = 0.0
+        s[a, a] = 2.0 * p2[k, j]
+    for k in range(hh):
+        for i in range(n):
+            t = 0.0
+            for o in range(m):
+                t += u[i, o] * z[k, o]
+            for j in range(d):
+                vec[k * d + j, 0] += t * d1[i, k] * x[i, j]
+            t *= d2[i, k]
+            for l in range(k + 1):
+                c = 0.0
+                for o in range(m):
+                    c += om[i, o] * z[k, o] * z[l, o]
+                c *= d1[i, k] * d1[i, l]
+                if l == k:
+                    c += t
+                for j in range(d):
+                    q = c * x[i, j]
+                    for r in range(d if l < k else j + 1):
+                        s[k * d + j, l * d + r] += q * x[i, r]
+    for o in range(m):
+        for a in range(kk):
+            for b in range(a + 1):
+                t = 0.0
+                for i in range(n):
+                    t += om[i, o] * h[i, a] * h[i, b]
+                fac[a, b] = t
+            fac[a, a] += 2.0 * q2[a, o] + (1e12 if vlo[a, o] == vhi[a, o] else 0.0)
+        outputs.factorise(fac, kk)
+        for k in range(hh):
+            for j in range(d):
+                a = k * d + j
+                for b in range(kk):
+                    t = 0.0
+                    for i in range(n):
+                        c = om[i, o] * z[k, o] * h[i, b]
+                        if b == k:
+                            c += u[i, o]
+                        t += c * d1[i, k] * x[i, j]
+                    for r in range(b):
+                        t -= fac[b, r] * cross[a, r]
+                    cross[a, b] = t / fac[b, b]
+        for a in range(dim):
+            for b in range(a + 1):
+                t = 0.0
+                for r in range(kk):
+                    t += cross[a, r] * cross[b, r]
+                s[a, b] -= t
+    for a in range(dim):
+        for b in range(a):
+            s[b, a] = s[a, b]
+    for _ in range(10):
+        moved = 0.0
+        for a in range(dim):
+            k, j = a // d, a % d
+            t = vec[a, 0]
+            for b in range(dim):
+                t += s[a, b] * vec[b, 1]
+            old = vec[a, 1]
+            new = old - t / s[a, a] if s[a, a] > 1e-9 else old - math.copysign(1e9, t)
+            new = min(hi[k, j] - w[k, j], max(lo[k, j] - w[k, j], new))
+            moved = max(moved, abs(new - old))
+            vec[a, 1] = new
+        if moved < 1e-5:
+            break
+    for a in range(dim):
+        k, j = a // d, a % d
+        out[k, j] = min(hi[k, j], max(lo[k, j], w[k, j] + vec[a, 1]))
+
+
+@njit(cache=True)
+def descend(model, w, vlo, vhi, lo, hi, steps, stop, sc, out):
+    """Lower the objective from w within the box by damped Newton steps; returns the value at the w left, whose output
+    weights and u are in the scratch. Ends after `steps`, or when a step is shorter than `stop` times the box."""
+    f = objective(model, w, vlo, vhi, sc)
+    hh, d = w.shape
+    for _ in range(steps):
+        newton_step(model, w, vlo, vhi, lo, hi, sc, out)
+        moved = 0.0
+        for k in range(hh):
+            for j in range(d):
+                t = out[k, j]
+                moved = max(moved, abs(t - w[k, j]) / (hi[k, j] - lo[k, j] + 1e-300))
+                out[k, j] = w[k, j]
+                w[k, j] = t
+        new = objective(model, w, vlo, vhi, sc)
+        for _ in range(2):
+            if new < f:
+                break
+            for k in range(hh):
+                for j in range(d):
+                    w[k, j] += 0.7 * (out[k, j] - w[k, j])
+            new = objective(model, w, vlo, vhi, sc)
+        if not new < f:
+            w[:, :] = out
+            return objective(model, w, vlo, vhi, sc)
+        f = new
+        if moved < stop:
+            break
+    return f

@@ -1,0 +1,449 @@
+"""The branch-and-bound kernel: boxes of hidden weights, best bound first.
+
+A node is a row of floats: [bound, coordinate to split, number, lo, hi, point (H*D each), output weights' lo, hi, value
+(K*m each)]. Its bound holds for the whole box; the point is a good (locally optimal) one of the box and gives u.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numba import njit
+
+from nnspec.engines.boxes import activations as act
+from nnspec.engines.boxes import kinds, network, outputs
+from nnspec.engines.boxes import losses as ls
+from nnspec.engines.boxes.enclosure import concave_part, neuron_bound, workspace
+
+HEADER = 3
+CORRECTIONS = 3  # most dual steps at a box; each costs about as much as the bound itself
+ROUNDING = 1e-12  # times the magnitude of all terms: covers the rounding errors of a bound (docs/boxes.md)
+
+
+@njit(cache=True)
+def row_size(n_hidden, d, m):
+    return HEADER + 3 * n_hidden * d + 3 * (n_hidden + 1) * m
+
+
+@njit(cache=True)
+def _scratch(n, d, hh, m):
+    big = hh * (CORRECTIONS + 1) + 1
+    return (
+        np.zeros((hh, d)), np.zeros(hh), np.zeros((hh, d)), np.zeros(hh), np.zeros((hh, d)), np.zeros((n, m)),
+        np.zeros((n, big)), np.zeros((big, m)), np.zeros((4, big, m)), outputs.scratch(n, big, m), np.zeros((n, m)),
+    )  # fmt: skip
+
+
+@njit(cache=True)
+def dual_bound(model, u, lo, hi, w, vlo, vhi, term, argmin, ws):
+    """The neuron-separable bound over a box for a given u; neurons' terms into `term`, their minimisers into `argmin`."""
+    kind, alpha, x, loss, par, tau, y, cw, p2, p1, q2, q1 = model
+    hh = lo.shape[0]
+    c, size = ls.conjugate(loss, par, u, y, cw)
+    total = -c
+    for o in range(u.shape[1]):
+        s = 0.0
+        for i in range(u.shape[0]):
+            s += u[i, o]
+        a, _ = concave_part(s, q2[hh, o], q1[hh, o], vlo[hh, o], vhi[hh, o])
+        total += a
+        size += abs(a)
+    for k in range(hh):
+        term[k] = neuron_bound(kind, alpha, x, u, p2[k], p1[k], q2[k], q1[k], vlo[k], vhi[k], lo[k], hi[k], w[k], ws)
+        argmin[k] = ws[10][7]
+        total += term[k]
+        size += abs(term[k])
+    return total - ROUNDING * (1.0 + size)
+
+
+@njit(cache=True)
+def _corrected(model, lo, hi, w, vlo, vhi, bound, cutoff, sc, so, ws):
+    """Better u for a box, in sc[4], and its bound: the relaxation lets each neuron be a mixture of points of its box, and
+    its dual point is improved by Frank-Wolfe steps with equal weights on the minimisers that the bound returned."""
+    kind, alpha, x, loss, par, tau, y, cw, p2, p1, q2, q1 = model
+    term, argmin, term2, arg2, u2 = so[1], so[2], so[3], so[4], so[5]
+    g, z, q, scratch, om = so[6], so[7], so[8], so[9], so[10]
+    hh, d = lo.shape
+    n, m = u2.shape
+    for k in range(hh):
+        for i in range(n):
+            g[i, k] = sc[0][i, k]
+    arg2[:, :] = argmin
+    for count in range(2, CORRECTIONS + 2):
+        kk = hh * count + 1
+        for k in range(hh):
+            column = hh * (count - 1) + k
+            for i in range(n):
+                a = 0.0
+                for j in range(d):
+                    a += x[i, j] * arg2[k, j]
+                g[i, column] = act.value(kind, alpha, a)
+        # a point with weight 1/count and output weight v enters as the weight v/count with count times the penalty
+        for a in range(kk - 1):
+            for o in range(m):
+                k = a % hh
+                q[0, a, o] = q2[k, o] * count
+                q[1, a, o] = q1[k, o]
+                q[2, a, o] = vlo[k, o] / count
+                q[3, a, o] = vhi[k, o] / count
+                z[a, o] = sc[3][k, o] / count
+        for i in range(n):
+            g[i, kk - 1] = 1.0
+        for o in range(m):
+            q[0, kk - 1, o] = q2[hh, o]
+            q[1, kk - 1, o] = q1[hh, o]
+            q[2, kk - 1, o] = vlo[hh, o]
+            q[3, kk - 1, o] = vhi[hh, o]
+            z[kk - 1, o] = sc[3][hh, o]
+        outputs.solve(loss, par, tau, g[:, :kk], y, cw, q[0, :kk], q[1, :kk], q[2, :kk], q[3, :kk], z[:kk], u2, om, scratch)
+        new = dual_bound(model, u2, lo, hi, w, vlo, vhi, term2, arg2, ws)
+        gain = new - bound
+        if gain > 0.0:
+            bound = new
+            sc[4][:, :] = u2
+            term[:] = term2
+            if bound >= cutoff or gain < 0.03 * (cutoff - bound):
+                return bound
+        elif count > 2:
+            return bound
+    return bound
+
+
+@njit(cache=True)
+def order(lo, hi, by):
+    """Keep one of all orders of equal neurons: w_1[by] >= w_2[by] >= ... (by < 0: nothing). False: no point is left."""
+    if by < 0:
+        return True
+    hh = lo.shape[0]
+    for k in range(hh - 1):
+        hi[k + 1, by] = min(hi[k + 1, by], hi[k, by])
+    for k in range(hh - 2, -1, -1):
+        lo[k, by] = max(lo[k, by], lo[k + 1, by])
+    for k in range(hh):
+        if lo[k, by] > hi[k, by]:
+            return False
+    return True
+
+
+@njit(cache=True)
+def _treat(model, by, scale, lo, hi, w, vlo, vhi, bound, cutoff, sc, so, ws):
+    """Bound a box and cut it: (bound, coordinate to split, objective at the point). The box is done if bound >= cutoff."""
+    kind, alpha, x, loss, par, tau, y, cw, p2, p1, q2, q1 = model
+    hh, d = lo.shape
+    term, argmin = so[1], so[2]
+    best = math.inf
+    for _ in range(6):
+        if not order(lo, hi, by):
+            return math.inf, -1, best
+        for k in range(hh):
+            for j in range(d):
+                w[k, j] = min(hi[k, j], max(lo[k, j], w[k, j]))
+        f = network.descend(model, w, vlo, vhi, lo, hi, 2, 0.02, sc, so[0])
+        best = min(best, f)
+        u = sc[4]
+        c = dual_bound(model, u, lo, hi, w, vlo, vhi, term, argmin, ws)
+        if c < cutoff:
+            c = _corrected(model, lo, hi, w, vlo, vhi, c, cutoff, sc, so, ws)
+        bound = max(bound, c)
+        if bound >= cutoff:
+            return bound, -1, best
+        if loss == kinds.SSE:
+            contract(model, w, lo, hi, vlo, vhi, cutoff, sc)
+        # with u kept, a half of the box on which the bound reaches the cutoff is cut off
+        cuts = 0
+        for k in range(hh):
+            for j in range(d):
+                a = lo[k, j]
+                b = hi[k, j]
+                if b - a < 1e-9:
+                    continue
+                middle = 0.5 * (a + b)
+                z = w[k, j]
+                hi[k, j] = middle
+                w[k, j] = min(z, middle)
+                left = neuron_bound(kind, alpha, x, u, p2[k], p1[k], q2[k], q1[k], vlo[k], vhi[k], lo[k], hi[k], w[k], ws)
+                hi[k, j] = b
+                lo[k, j] = middle
+                w[k, j] = max(z, middle)
+                right = neuron_bound(kind, alpha, x, u, p2[k], p1[k], q2[k], q1[k], vlo[k], vhi[k], lo[k], hi[k], w[k], ws)
+                lo[k, j] = a
+                w[k, j] = z
+                left = c + left - term[k]
+                right = c + right - term[k]
+                if left >= cutoff and right >= cutoff:
+                    return min(left, right), -1, best
+                if left >= cutoff:
+                    lo[k, j] = middle
+                    w[k, j] = max(z, middle)
+                    cuts += 1
+                    if right > c:
+                        term[k] += right - c
+                        c = right
+                elif right >= cutoff:
+                    hi[k, j] = middle
+                    w[k, j] = min(z, middle)
+                    cuts += 1
+                    if left > c:
+                        term[k] += left - c
+                        c = left
+        if cuts == 0:
+            break
+    widest = -1.0
+    at = 0
+    for k in range(hh):
+        for j in range(d):
+            t = (hi[k, j] - lo[k, j]) * scale[j]
+            if t > widest:
+                widest = t
+                at = k * d + j
+    return bound, at, best
+
+
+@njit(cache=True)
+def contract(model, w, lo, hi, vlo, vhi, cutoff, sc):
+    """Squared loss: shrink the output weights' box to those that some point of the box needs to beat the cutoff.
+
+    With G the features at w, A = G'CG + Q2, z* the ridge solution and F* its value, any hidden weights of the box, whose
+    features differ by E, and any z with an objective below the cutoff satisfy
+    sqrt((z - z*)'A(z - z*) + F*) <= sqrt(cutoff - least psi) + |E z|: the triangle inequality for the stacked residuals.
+    """
+    kind, alpha, x, loss, par, tau, y, cw, p2, p1, q2, q1 = model
+    h = sc[0]
+    n, kk = h.shape
+    hh = kk - 1
+    d = x.shape[1]
+    m = y.shape[1]
+    for a in range(kk):
+        for o in range(m):
+            if vlo[a, o] == vhi[a, o] and vlo[a, o] != 0.0:
+                return
+    budget = cutoff
+    for k in range(hh):
+        for j in range(d):
+            t = lo[k, j] if lo[k, j] > 0.0 else (-hi[k, j] if hi[k, j] < 0.0 else 0.0)
+            budget -= p2[k, j] * t * t + p1[k, j] * t
+    if budget <= 0.0:
+        return
+    change = np.zeros(hh)
+    for k in range(hh):
+        t = 0.0
+        for i in range(n):
+            a = 0.0
+            b = 0.0
+            for j in range(d):
+                z = x[i, j]
+                a += z * (lo[k, j] if z >= 0.0 else hi[k, j])
+                b += z * (hi[k, j] if z >= 0.0 else lo[k, j])
+            rlo, rhi = act.value_range(kind, alpha, a, b, act.value(kind, alpha, a), act.value(kind, alpha, b))
+            z = max(rhi - h[i, k], h[i, k] - rlo)
+            t += cw[i] * z * z
+        change[k] = math.sqrt(t)
+    fac = sc[9]
+    ridge = np.zeros((kk, m))
+    inverse = np.zeros((kk, m))
+    column = np.zeros(kk)
+    value = 0.0
+    for o in range(m):
+        for a in range(kk):
+            for b in range(a + 1):
+                t = 0.0
+                for i in range(n):
+                    t += cw[i] * h[i, a] * h[i, b]
+                fac[a, b] = t
+            fac[a, a] += q2[a, o] + (1e12 if vlo[a, o] == vhi[a, o] else 0.0)
+            t = 0.0
+            for i in range(n):
+                t += cw[i] * h[i, a] * y[i, o]
+            column[a] = t
+        trace = 0.0
+        for a in range(kk):
+            trace += fac[a, a]
+        outputs.factorise(fac, kk)
+        for a in range(kk):
+            if fac[a, a] * fac[a, a] < 1e-9 * trace and trace < 1e11:
+                return
+        outputs.substitute(fac, column, kk)
+        ridge[:, o] = column
+        for a in range(kk):
+            value += q2[a, o] * ridge[a, o] * ridge[a, o]
+        for i in range(n):
+            r = -y[i, o]
+            for a in range(kk):
+                r += h[i, a] * ridge[a, o]
+            value += cw[i] * r * r
+        for a in range(kk):
+            t = 0.0
+            for b in range(a, kk):
+                z = 1.0 if b == a else 0.0
+                for r in range(a, b):
+                    z -= fac[b, r] * column[r]
+                column[b] = z / fac[b, b]
+                t += column[b] * column[b]
+            inverse[a, o] = t
+    for _ in range(3):
+        t = 0.0
+        for o in range(m):
+            s = 0.0
+            for k in range(hh):
+                s += change[k] * max(abs(vlo[k, o]), abs(vhi[k, o]))
+            t += s * s
+        radius = (math.sqrt(budget) + math.sqrt(t)) ** 2 - value + 1e-9 * (1.0 + value)
+        if radius <= 0.0:
+            return
+        for o in range(m):
+            for a in range(kk):
+                if vlo[a, o] < vhi[a, o]:
+                    r = math.sqrt(radius * inverse[a, o])
+                    below = max(vlo[a, o], ridge[a, o] - r)
+                    above = min(vhi[a, o], ridge[a, o] + r)
+                    if below < above:
+                        vlo[a, o] = below
+                        vhi[a, o] = above
+
+
+@njit(cache=True)
+def push(heap, rows, size, slot):
+    """Add a slot to the heap of `size` slots ordered by bound; returns the new size."""
+    i = size
+    while i > 0:
+        p = (i - 1) // 2
+        if rows[heap[p], 0] <= rows[slot, 0]:
+            break
+        heap[i] = heap[p]
+        i = p
+    heap[i] = slot
+    return size + 1
+
+
+@njit(cache=True)
+def pop(heap, rows, size):
+    """Remove the slot with the least bound; returns (slot, new size)."""
+    top = heap[0]
+    size -= 1
+    last = heap[size]
+    i = 0
+    while True:
+        c = 2 * i + 1
+        if c >= size:
+            break
+        if c + 1 < size and rows[heap[c + 1], 0] < rows[heap[c], 0]:
+            c += 1
+        if rows[heap[c], 0] >= rows[last, 0]:
+            break
+        heap[i] = heap[c]
+        i = c
+    if size > 0:
+        heap[i] = last
+    return top, size
+
+
+@njit(cache=True)
+def read(row, lo, hi, w, vlo, vhi, z):
+    """A node's row into arrays."""
+    hh, d = lo.shape
+    kk, m = vlo.shape
+    p = HEADER
+    dim = hh * d
+    for k in range(hh):
+        for j in range(d):
+            lo[k, j] = row[p]
+            hi[k, j] = row[p + dim]
+            w[k, j] = row[p + 2 * dim]
+            p += 1
+    p = HEADER + 3 * dim
+    for a in range(kk):
+        for o in range(m):
+            vlo[a, o] = row[p]
+            vhi[a, o] = row[p + kk * m]
+            z[a, o] = row[p + 2 * kk * m]
+            p += 1
+
+
+@njit(cache=True)
+def write(row, lo, hi, w, vlo, vhi, z):
+    """The inverse of `read`."""
+    hh, d = lo.shape
+    kk, m = vlo.shape
+    p = HEADER
+    dim = hh * d
+    for k in range(hh):
+        for j in range(d):
+            row[p] = lo[k, j]
+            row[p + dim] = hi[k, j]
+            row[p + 2 * dim] = w[k, j]
+            p += 1
+    p = HEADER + 3 * dim
+    for a in range(kk):
+        for o in range(m):
+            row[p] = vlo[a, o]
+            row[p + kk * m] = vhi[a, o]
+            row[p + 2 * kk * m] = z[a, o]
+            p += 1
+
+
+@njit(cache=True)
+def cutoff_of(best, gap):
+    """Boxes whose bound reaches this cannot matter: relative gap `gap`, or 5e-10 where the objective is tiny."""
+    return best - max(gap * abs(best), 5e-10)
+
+
+@njit(cache=True, nogil=True)
+def run(model, by, scale, rows, heap, size, free, nfree, best, best_w, best_z, gap, count, worst_first):
+    """Process up to `count` nodes of a pool: (size, nfree, best, least bound of finished boxes, nodes, split nodes).
+
+    rows (capacity, row_size), heap and free (capacity,) hold the open nodes and the unused slots. best_w, best_z receive
+    the incumbent. worst_first takes nodes from the heap's end, which have high bounds and close soon: bounded memory.
+    """
+    kind, alpha, x, loss, par, tau, y, cw, p2, p1, q2, q1 = model
+    n, d = x.shape
+    hh = p2.shape[0]
+    kk, m = q2.shape
+    sc = network.scratch(n, d, hh, m)
+    so = _scratch(n, d, hh, m)
+    ws = workspace(n, d, m)
+    lo, hi, w = np.zeros((hh, d)), np.zeros((hh, d)), np.zeros((hh, d))
+    vlo, vhi = np.zeros((kk, m)), np.zeros((kk, m))
+    finished = math.inf
+    done = 0
+    while size > 0 and done < count and nfree >= 2:
+        if worst_first:
+            size -= 1
+            top = heap[size]
+        else:
+            top, size = pop(heap, rows, size)
+        row = rows[top]
+        if row[0] >= cutoff_of(best, gap):
+            finished = min(finished, row[0])
+            free[nfree] = top
+            nfree += 1
+            continue
+        done += 1
+        split = int(row[1])
+        for side in range(2 if split >= 0 else 1):
+            read(row, lo, hi, w, vlo, vhi, sc[3])
+            if split >= 0:
+                k, j = split // d, split % d
+                middle = 0.5 * (lo[k, j] + hi[k, j])
+                if side == 0:
+                    hi[k, j] = middle
+                else:
+                    lo[k, j] = middle
+            bound, at, f = _treat(model, by, scale, lo, hi, w, vlo, vhi, row[0], cutoff_of(best, gap), sc, so, ws)
+            if f < best:
+                best = f
+                best_w[:, :] = w
+                best_z[:, :] = sc[3]
+            if bound >= cutoff_of(best, gap):
+                finished = min(finished, bound)
+                continue
+            nfree -= 1
+            slot = free[nfree]
+            rows[slot, 0] = bound
+            rows[slot, 1] = at
+            rows[slot, 2] = 0.0
+            write(rows[slot], lo, hi, w, vlo, vhi, sc[3])
+            size = push(heap, rows, size, slot)
+        free[nfree] = top
+        nfree += 1
+    return size, nfree, best, finished, done

@@ -30,3 +30,4 @@ class Limits:
     threads: int = 0  # 0: all cores
     memory: float | None = None  # megabytes
     seed: int = 0
+    cutoff: float | None = None  # only better objectives matter: INFEASIBLE if there are none; may be ignored

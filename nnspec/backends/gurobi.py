@@ -125,6 +125,8 @@ def _configure(model: Any, limits: Limits, settings: Mapping[str, Any], spent: f
     wanted: dict[str, Any] = {"MIPGap": limits.gap, "Seed": limits.seed % 2_000_000_000, "Threads": limits.threads}
     if limits.time is not None:
         wanted["TimeLimit"] = max(0.0, limits.time - spent)
+    if limits.cutoff is not None:
+        wanted["Cutoff"] = limits.cutoff
     if limits.nodes is not None:
         wanted["NodeLimit"] = limits.nodes
     if limits.memory is not None:
@@ -157,6 +159,7 @@ class _Session:
             self.model.optimize()
         return {
             GRB.OPTIMAL: Status.OPTIMAL, GRB.INFEASIBLE: Status.INFEASIBLE, GRB.UNBOUNDED: Status.UNBOUNDED,
+            GRB.CUTOFF: Status.INFEASIBLE,
             GRB.INTERRUPTED: Status.INTERRUPTED, GRB.TIME_LIMIT: Status.LIMIT, GRB.NODE_LIMIT: Status.LIMIT,
             GRB.ITERATION_LIMIT: Status.LIMIT, GRB.SOLUTION_LIMIT: Status.LIMIT, GRB.MEM_LIMIT: Status.LIMIT,
             GRB.WORK_LIMIT: Status.LIMIT, GRB.USER_OBJ_LIMIT: Status.LIMIT,

@@ -91,6 +91,8 @@ def _configure(model: Any, limits: Limits, settings: Mapping[str, Any], spent: f
         model.setParam("limits/totalnodes", limits.nodes)
     if limits.memory is not None:
         model.setParam("limits/memory", limits.memory)
+    if limits.cutoff is not None:
+        model.setObjlimit(limits.cutoff)
     model.setParam("randomization/randomseedshift", limits.seed % (2**31 - 1))
     if threading.current_thread() is not threading.main_thread():
         model.setParam("misc/catchctrlc", False)  # signals belong to the main thread

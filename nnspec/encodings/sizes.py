@@ -13,6 +13,7 @@ import numpy as np
 from nnspec.encodings.activations import activation
 from nnspec.encodings.context import Context
 from nnspec.encodings.l0 import nonzero_indicators
+from nnspec.encodings.norm import sum_of_norms
 from nnspec.encodings.parameters import Parameters
 from nnspec.encodings.squares import weighted_squares
 from nnspec.problem import expression as ex
@@ -43,6 +44,8 @@ class Sizes:
                 return Quadratic.of(self._sum([self.units(network, x, direction) for x in network.inputs]))
             case "l1" | "l2":
                 return self._norm(e, network, direction)
+            case "norm":
+                return Quadratic.of(self._sum_of_norms(e, network, direction))
         raise ValueError(f"unknown size {e.kind}")
 
     @staticmethod
@@ -106,6 +109,17 @@ class Sizes:
                 if p is not None and e.tensor in (None, role):
                     w = self.parameters.expression(p)
                     yield p, w if e.neuron is None else w[e.neuron]
+
+    def _sum_of_norms(self, e: ex.Size, network: Network, direction: int) -> Affine:
+        parts = []
+        for item in network.layers:
+            if item.weights is None or e.layer not in (None, item.name):
+                continue
+            rows = self.parameters.expression(item.weights).reshape(item.weights.shape[0], -1)
+            if e.biases and item.bias is not None:
+                rows = concatenate([rows, self.parameters.expression(item.bias).reshape(-1, 1)], axis=1)
+            parts.append(sum_of_norms(self.context, rows, direction, f"{network.name}.{item.name}", e.span))
+        return self._sum(parts)
 
     def _norm(self, e: ex.Size, network: Network, direction: int) -> Quadratic:
         tensors = list(self._tensors(e, network))

@@ -1,8 +1,8 @@
 """Forward pass and gradient of any network for many weight vectors at once.
 
 Everything carries a leading axis S (one entry per start): results of a layer have shape (S, N, *shape), or
-(1, N, *shape) while they do not depend on a weight. Derivatives are those of the true activations, except where these are zero almost
-everywhere: `sign` and `step` become tanh(sharpness * z) and its shift when a `sharpness` is given.
+(1, N, *shape) while they do not depend on a weight. Derivatives are those of the true activations, except where these
+are zero almost everywhere: `sign` and `step` become tanh(sharpness * z) and its shift when a `sharpness` is given.
 """
 
 from __future__ import annotations

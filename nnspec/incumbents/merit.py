@@ -161,6 +161,8 @@ class _Pass:
         if e.kind in ("neurons", "inputs"):
             problem, points = self.merit.problem, map(self.merit.coordinates.point, self.z)
             return np.array([evaluate.size(problem, p, e) for p in points]), _nothing
+        if e.kind == "norm":
+            return self.sum_of_norms(e)
         total = np.zeros(n)
         pulls: list[Pull] = []
         for layer in network.layers:
@@ -193,6 +195,32 @@ class _Pass:
                 one(g)
 
         return np.broadcast_to(total, (n,)), pull_all
+
+    def sum_of_norms(self, e: ex.Size) -> tuple[np.ndarray, Pull]:
+        total = np.zeros(len(self.z))
+        pulls: list[Pull] = []
+        for layer in self.merit.problem.networks[e.network].layers:
+            if layer.weights is None or e.layer not in (None, layer.name):
+                continue
+            chosen = [layer.weights, *([layer.bias] if e.biases and layer.bias is not None else [])]
+            squares = [(self.tensors[p.name].reshape(len(self.tensors[p.name]), p.shape[0], -1) ** 2) for p in chosen]
+            root = np.sqrt(sum(s.sum(axis=2) for s in squares) + self.eps**2)
+            total = total + root.sum(axis=1)
+
+            def pull(g: np.ndarray, chosen: list = chosen, root: np.ndarray = root) -> None:
+                for p in chosen:
+                    if p.name in self.grads:
+                        t = self.tensors[p.name]
+                        scale = g[:, None] / np.where(root == 0, 1.0, root)
+                        self.grads[p.name] += t * scale.reshape(*scale.shape, *([1] * (t.ndim - 2)))
+
+            pulls.append(pull)
+
+        def pull_all(g: np.ndarray) -> None:
+            for one in pulls:
+                one(g)
+
+        return total, pull_all
 
     def violation(self, e: ex.Expression) -> tuple[np.ndarray, Pull]:
         """How far a constraint is from holding, as `evaluate.violation` has it."""

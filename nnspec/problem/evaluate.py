@@ -136,6 +136,8 @@ def size(problem: Problem, point: Point, e: ex.Size) -> float:
         return float(sum(int(units_in_use(network, point, x.name).sum()) for x in chosen))
     if e.kind == "inputs":
         return float(sum(int(units_in_use(network, point, x.name).sum()) for x in network.inputs))
+    if e.kind == "norm":
+        return _sum_of_norms(network, point, e)
     total = 0.0
     for item in network.layers:
         if e.layer is not None and item.name != e.layer:
@@ -148,6 +150,19 @@ def size(problem: Problem, point: Point, e: ex.Size) -> float:
             if array is not None and e.tensor in (None, kind):
                 part = array if e.neuron is None else array[e.neuron]
                 total += float(np.abs(part).sum() if e.kind == "l1" else (part**2).sum())
+    return total
+
+
+def _sum_of_norms(network: Network, point: Point, e: ex.Size) -> float:
+    total = 0.0
+    for item in network.layers:
+        weights, bias = _layer_arrays(item, point)
+        if weights is None or e.layer not in (None, item.name):
+            continue
+        rows = weights.reshape(len(weights), -1)
+        if e.biases and bias is not None:
+            rows = np.hstack([rows, bias.reshape(len(rows), 1)])
+        total += float(np.linalg.norm(rows, axis=1).sum())
     return total
 
 

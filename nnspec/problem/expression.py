@@ -92,7 +92,10 @@ class Loss(Expression):
 
 @dataclass(frozen=True)
 class Size(Expression):
-    """l0, neurons, inputs, l1 or l2 of a network, a layer, one tensor ('weights' | 'bias') or one neuron."""
+    """l0, neurons, inputs, l1 or l2 of a network, a layer, one tensor ('weights' | 'bias') or one neuron.
+
+    Reductions also write "norm", the sum of the Euclidean norms of a layer's rows, with their biases if `biases`.
+    """
 
     kind: str
     network: str

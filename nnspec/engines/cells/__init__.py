@@ -1,0 +1,96 @@
+"""The `cells` engine: branch-and-bound over activation patterns of one hidden layer of piecewise-linear neurons.
+
+docs/cells.md derives the method. This module imports no compiled kernels; `solve` does.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable
+
+from nnspec.engines.cells.model import CellProblem, recognise
+from nnspec.engines.interface import Limits, OnProgress, Outcome, Progress, Status
+from nnspec.problem.evaluate import objective
+from nnspec.problem.problem import Point, Problem
+from nnspec.tolerances import GAP_ABSOLUTE, proven
+
+
+class CellsEngine:
+    """Exact training of one hidden layer by branch-and-bound over activation patterns."""
+
+    name = "cells"
+
+    def accepts(self, problem: Problem) -> str | None:
+        """None if the engine solves the problem to proof, else the reason in the user's words."""
+        cells = recognise(problem)
+        return cells if isinstance(cells, str) else None
+
+    def solve(self, problem: Problem, limits: Limits = Limits(), start: tuple[Point, ...] = (),  # noqa: B008
+              on_progress: OnProgress | None = None, stop: threading.Event | None = None) -> Outcome:  # fmt: skip
+        """Solve to the limits. Raises ValueError if the problem is not accepted."""
+        cells = recognise(problem)
+        if isinstance(cells, str):
+            raise ValueError(cells)
+        return _solve(problem, cells, limits, start, on_progress, stop)
+
+
+def _solve(problem: Problem, cells: CellProblem, limits: Limits, start: tuple[Point, ...],
+           on_progress: OnProgress | None, stop: threading.Event | None) -> Outcome:  # fmt: skip
+    from nnspec.engines.cells.driver import Search, State, Stopped
+    from nnspec.engines.cells.normal import denormalise, normalise, renormalise
+
+    began = time.monotonic()
+    normal = normalise(cells)
+
+    def units(value: float) -> float:
+        return cells.offset + cells.scale * normal.unit_loss * (value + normal.merged)
+
+    best: list[tuple[float, Point]] = []
+    told = [-float("inf"), -float("inf")]
+
+    def consider(point: Point) -> bool:
+        value = objective(problem, point)
+        if best and value >= best[0][0]:
+            return False
+        best[:] = [(value, point)]
+        return True
+
+    def report(state: State, bound: float) -> None:
+        new = state.best is not None and consider(cells.point(*denormalise(normal, cells, state.best, state.best_signs)))
+        value = units(bound)
+        told[0] = max(told[0], value)
+        now = time.monotonic()
+        if on_progress is not None and (new or now - told[1] > 0.2):
+            told[1] = now
+            on_progress(Progress(now - began, best[0][0], told[0], state.nodes, best[0][1] if new else None))
+
+    # loss <= gap * objective: an offset or merged duplicates make the objective larger or smaller than the loss
+    search = Search(
+        normal, cells.neurons, limits.gap, GAP_ABSOLUTE / (cells.scale * normal.unit_loss),
+        limits.threads or os.cpu_count() or 1, limits.seed,
+        began + limits.time if limits.time is not None else None, limits.nodes, stop, report,
+    )  # fmt: skip
+    for point in start:
+        theta, signs = renormalise(normal, cells, *cells.reduced(point))
+        consider(point)
+        search.state.theta, search.state.signs = theta, signs
+    status = Status.OPTIMAL
+    try:
+        told[0] = max(told[0], units(search.run()))
+        report(search.state, 0.0)
+    except Stopped as reason:
+        status = Status.INTERRUPTED if str(reason) == "stop" else Status.LIMIT
+    finally:
+        search.pool.shutdown()
+    value, point = best[0]
+    bound = min(told[0], value)
+    if status is Status.OPTIMAL and not proven(value, bound, limits.gap * (1 + 1e-9)):
+        status = Status.LIMIT
+    evidence = {"method": "branch-and-bound over activation patterns", "dolls": len(search.state.proven) - 1}
+    return Outcome(status, point, value, bound, time.monotonic() - began, search.state.nodes, "cells",
+                   evidence=evidence)  # fmt: skip
+
+
+__all__ = ["CellProblem", "CellsEngine", "Callable"]

@@ -1,0 +1,301 @@
+"""Russian dolls (T15) around the tree search: subsets of the samples are solved to proof, each one inside the next.
+
+The loss is a sum over samples, so the optimum on a subset bounds that part of any larger problem from below. Subsets grow
+by the sample that the last optimal network gets most wrong. The doll's optimum then rises as fast as it can, so its
+bound is nearly the incumbent when the easy samples come, and their subtrees are cut at once. A doll needs no more than
+a lower bound: it is proven to DOLL_GAP only, and only at every `step`-th size.
+
+Work inside a doll is split deterministically: the tree is explored with budgets of nodes, what is left open comes back
+as subtrees, and these are worked on in rounds. Incumbents are exchanged between rounds only, so the result does not
+depend on the number of threads.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from nnspec.engines.cells.instance import Instance, Subtree, build, cone_coordinates
+from nnspec.engines.cells.local import descend, multistart
+from nnspec.engines.cells.normal import REACH, ROUNDING, Normal
+from nnspec.engines.cells.search import BUDGET, RIDGE, search
+
+DOLL_GAP = 1e-3
+ROUND = 16
+"""Subtrees per round. Fixed, so that a run is the same with any number of threads."""
+FIRST_BUDGET = 20_000
+BUDGET_NODES = 400_000
+
+
+class Stopped(Exception):
+    """A limit or the user ended the search."""
+
+
+@dataclass
+class State:
+    """Everything that a later run needs to go on: see `checkpoint`."""
+
+    order: list[int] = field(default_factory=list)  # newest first
+    proven: list[float] = field(default_factory=lambda: [0.0])  # proven[m] bounds the optimum on the last m of order
+    theta: np.ndarray | None = None  # incumbent on `order`
+    signs: int = 0
+    open: list[Subtree] | None = None  # of the doll `order`, if it was begun
+    floor: float = np.inf  # least bound of a part of that doll that could not be resolved
+    best: np.ndarray | None = None  # incumbent on all samples
+    best_signs: int = 0
+    best_loss: float = np.inf
+    nodes: int = 0
+
+
+@dataclass
+class Search:
+    """One run. `report(state, bound)` is called from time to time; `deadline` in time.monotonic seconds."""
+
+    normal: Normal
+    neurons: int
+    gap: float
+    gap_absolute: float
+    threads: int
+    seed: int
+    deadline: float | None = None
+    node_limit: int | None = None
+    stop: threading.Event | None = None
+    report: Callable[[State, float], None] | None = None
+    step: int = 0
+    strong: int = 2
+    state: State = field(default_factory=State)
+
+    def __post_init__(self) -> None:
+        self.control = np.zeros(1, dtype=np.int64)
+        self.cone = cone_coordinates(self.normal.z)
+        self.size = self.neurons * self.normal.box.shape[3] + 1
+        r = self.cone.shape[1]
+        self.room = {1: 4, 2: 4, 3: 64, 4: 160, 5: 400}.get(r, 1500 if r < 8 else 4000)
+        scale = np.sqrt(float(np.max(np.sum(self.normal.features**2, axis=2).max(axis=0)) * self.neurons) + 1.0)
+        self.backward = ROUNDING * scale * np.sqrt(self.normal.samples * self.size) * REACH
+        self.pool = ThreadPoolExecutor(max_workers=self.threads)
+
+    # -- margins ---------------------------------------------------------------------------------------------------
+    def margin(self) -> np.ndarray:
+        """Rounding can raise a computed bound b above the true one by at most margin[0] + margin[1] sqrt(b)."""
+        return np.array([RIDGE**2 * REACH**2 + self.backward**2, 2 * self.backward])
+
+    def check(self) -> None:
+        if self.stop is not None and self.stop.is_set():
+            raise Stopped("stop")
+        if self.deadline is not None and time.monotonic() > self.deadline:
+            raise Stopped("time")
+        if self.node_limit is not None and self.state.nodes >= self.node_limit:
+            raise Stopped("nodes")
+
+    # -- local search ----------------------------------------------------------------------------------------------
+    def arrays(self, index: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        n = self.normal
+        return (np.ascontiguousarray(n.features[:, index]), np.ascontiguousarray(n.cuts[index]), n.constant[index],
+                n.y[index])  # fmt: skip
+
+    def improve(self, index: np.ndarray, theta: np.ndarray | None, signs: int, starts: int
+                ) -> tuple[float, np.ndarray, int]:  # fmt: skip
+        """A good network on the samples `index`."""
+        n = self.normal
+        features, cuts, constant, y = self.arrays(index)
+        pieces = features.shape[0]
+        incumbent = np.array([np.inf, 0.0])
+        best = np.zeros(self.size)
+        base = np.zeros(self.size)
+        base[-1] = min(max(0.0, n.output_box[0]), -n.output_box[1])
+        for candidate, s in ((base, 0), (theta, signs)):
+            if candidate is None:
+                continue
+            for moved in (candidate.copy(), candidate.copy()):
+                first = moved is not candidate
+                loss = _loss(moved, s, self.neurons, n, features, cuts, constant, y)
+                if loss < incumbent[0]:
+                    incumbent[:] = loss, s
+                    best[:] = moved
+                if first:
+                    break
+            moved = candidate.copy()
+            loss = descend(moved, s, self.neurons, pieces, True, features, cuts, constant, y, 100)
+            if loss < incumbent[0] and _within(moved, s, n):
+                incumbent[:] = loss, s
+                best[:] = moved
+        self.control[0] = 0
+        multistart(starts, self.seed + len(index), self.neurons, pieces, True, n.sign_mask, features, cuts, constant, y,
+                   n.box, n.box_rhs, n.output_box, incumbent, best, self.control)  # fmt: skip
+        return float(incumbent[0]), best, int(incumbent[1])
+
+    # -- the whole problem -----------------------------------------------------------------------------------------
+    def run(self) -> float:
+        """Solve; the proven lower bound (of the normalised loss). Raises Stopped with the state kept."""
+        s = self.state
+        everything = np.arange(self.normal.samples)
+        if s.best is None:
+            starts = 200 if self.normal.samples < 300 else 60
+            s.best_loss, s.best, s.best_signs = self.improve(everything, None, 0, starts)
+            self.tell(0.0)
+        if not s.order:
+            s.order = self.seed_order()
+            s.proven = [0.0] * (len(s.order) + 1)
+        last_proven = 0
+        while True:
+            n = len(s.order)
+            whole = n == self.normal.samples
+            if s.best_loss <= self.gap_absolute:
+                return 0.0
+            if s.open is None:
+                instance = build(self.normal, self.cone, s.order, s.proven)
+                loss, s.theta, s.signs = (
+                    (s.best_loss, s.best.copy(), s.best_signs) if whole and s.best is not None else
+                    self.improve(np.array(s.order), s.theta, s.signs, 12)
+                )  # fmt: skip
+                due = whole or (instance is not None and loss > 1e-7 and n - last_proven >= self.stride(n))
+                if due:
+                    assert instance is not None
+                    s.open, s.floor = [Subtree(np.zeros((0, self.neurons), dtype=np.int8), 0.0)], np.inf
+                else:
+                    s.proven[n:] = [s.proven[-1]] if len(s.proven) == n else s.proven[n:]
+            else:
+                instance, due = build(self.normal, self.cone, s.order, s.proven), True
+            if due:
+                assert instance is not None
+                bound = self.prove(instance, whole)
+                last_proven = n
+                s.open = None
+                bound = max(bound, s.proven[min(n, len(s.proven)) - 1])
+                s.proven[n:] = [bound]
+                if whole:
+                    return bound
+                self.tell(bound)
+                if bound >= s.best_loss - max(self.gap * s.best_loss, self.gap_absolute):
+                    return bound
+            self.check()
+            self.grow()
+
+    def stride(self, n: int) -> int:
+        if self.step:
+            return self.step
+        return 1 if n < 2 * self.size else 4
+
+    def seed_order(self) -> list[int]:
+        """Samples that span, far from each other; newest first."""
+        z = self.cone
+        order = [int(np.argmax(np.linalg.norm(self.normal.z, axis=1)))]
+        q = z[order[0]][:, None]
+        while len(order) < z.shape[1]:
+            left = np.linalg.norm(z - (z @ q) @ q.T, axis=1)
+            i = int(np.argmax(left))
+            v = z[i] - q @ (q.T @ z[i])
+            q = np.hstack([q, (v / np.linalg.norm(v))[:, None]])
+            order.insert(0, i)
+        return order
+
+    def grow(self) -> None:
+        """Put the sample that the current network gets most wrong in front."""
+        s, n = self.state, self.normal
+        assert s.theta is not None
+        losses = _sample_losses(s.theta, s.signs, self.neurons, n)
+        losses[s.order] = -1.0
+        s.order = [int(np.argmax(losses)), *s.order]
+
+    # -- one doll --------------------------------------------------------------------------------------------------
+    def prove(self, instance: Instance, whole: bool) -> float:
+        """A lower bound of the optimum on the instance's samples, within the gap of the incumbent."""
+        s = self.state
+        gap = self.gap if whole else max(DOLL_GAP, self.gap)
+        assert s.open is not None and s.theta is not None
+        arrays = self.arrays(instance.index)
+        incumbent = _loss(s.theta, s.signs, self.neurons, self.normal, *arrays)
+        budget = FIRST_BUDGET
+        while s.open:
+            self.check()
+            batch = s.open[:ROUND]
+            results = self.round(instance, batch, incumbent, gap, budget)
+            rest = s.open[ROUND:]
+            opened: list[Subtree] = []
+            for loss, theta, signs, subtrees, floor, nodes in results:
+                opened += subtrees
+                s.nodes += nodes
+                s.floor = min(s.floor, floor)
+                if loss < incumbent:
+                    incumbent, s.theta, s.signs = loss, theta, signs
+                    if whole:
+                        s.best_loss, s.best, s.best_signs = loss, theta, signs
+            s.open = opened + rest
+            budget = BUDGET_NODES
+            if whole and self.report is not None:
+                low = min([x.bound for x in s.open] + [s.floor, incumbent])
+                self.tell(max(low, s.proven[-1]))
+            elif self.report is not None:
+                self.tell(s.proven[-1])
+        return max(0.0, min(s.floor, incumbent - max(gap * incumbent, self.gap_absolute)))
+
+    def round(self, instance: Instance, batch: list[Subtree], incumbent: float, gap: float, budget: int) -> list:  # type: ignore[type-arg]
+        self.control[0] = 0
+        futures = [self.pool.submit(self.work, instance, subtree, incumbent, gap, budget) for subtree in batch]
+        pending: set[Future] = set(futures)  # type: ignore[type-arg]
+        while pending:
+            _, pending = wait(pending, timeout=0.2, return_when=FIRST_COMPLETED)
+            try:
+                self.check()
+            except Stopped:
+                self.control[0] = 1
+        return [f.result() for f in futures]
+
+    def work(self, instance: Instance, subtree: Subtree, loss: float, gap: float, budget: int) -> tuple:  # type: ignore[type-arg]
+        """Explore a subtree: (loss, theta, signs, open subtrees, floor, nodes)."""
+        n = self.normal
+        features, cuts, constant, y = self.arrays(instance.index)
+        incumbent = np.array([loss, -1.0])
+        theta = np.zeros(self.size)
+        statistics = np.zeros(8)
+        statistics[4] = np.inf
+        limit = (instance.size + 1) * features.shape[0] ** self.neurons
+        open_prefix = np.zeros((limit, instance.size, self.neurons), dtype=np.int8)
+        open_depth = np.zeros(limit, dtype=np.int64)
+        open_bound = np.zeros(limit)
+        result = search(features, cuts, instance.cone, instance.eps, constant, y, instance.inverse, 0, instance.basis,
+                        instance.rest, self.neurons, True, n.symmetric, n.flip, n.box, n.box_rhs, n.output_box,
+                        n.sign_mask, REACH, gap, self.gap_absolute, self.margin(), incumbent, theta, subtree.prefix,
+                        self.strong, budget, self.control, self.room, open_prefix, open_depth, open_bound,
+                        statistics)  # fmt: skip
+        subtrees = []
+        if result == BUDGET:
+            for i in range(int(statistics[5])):
+                bound = max(float(open_bound[i]), subtree.bound)
+                subtrees.append(Subtree(open_prefix[i, : open_depth[i]].copy(), bound))
+        return (float(incumbent[0]) if incumbent[1] >= 0 else np.inf, theta, int(incumbent[1]), subtrees,
+                float(statistics[4]), int(statistics[0]))  # fmt: skip
+
+    def tell(self, bound: float) -> None:
+        if self.report is not None:
+            self.report(self.state, bound)
+
+
+def _loss(theta: np.ndarray, signs: int, neurons: int, normal: Normal, features: np.ndarray, cuts: np.ndarray,
+          constant: np.ndarray, y: np.ndarray) -> float:  # fmt: skip
+    from nnspec.engines.cells.search import true_loss
+
+    return float(true_loss(theta, signs, neurons, features.shape[0], True, features, cuts, constant, y))
+
+
+def _within(theta: np.ndarray, signs: int, normal: Normal) -> bool:
+    from nnspec.engines.cells.local import within
+
+    return bool(within(theta, signs, normal.box, normal.box_rhs, normal.output_box))
+
+
+def _sample_losses(theta: np.ndarray, signs: int, neurons: int, normal: Normal) -> np.ndarray:
+    p = normal.box.shape[3]
+    residual = normal.y - normal.constant * theta[-1]
+    for k in range(neurons):
+        block = theta[k * p : (k + 1) * p]
+        direction = -1.0 if (signs >> k) & 1 else 1.0
+        piece = np.sum(direction * (normal.cuts @ block) >= 0, axis=1)
+        residual = residual - normal.features[piece, np.arange(normal.samples)] @ block
+    return residual**2

@@ -1,0 +1,176 @@
+"""What the engine takes: recognises a Problem, refuses the rest with a reason, and maps solutions back.
+
+T1 (scaling). For a positively homogeneous activation v * sigma(w.x + b) = s * sigma(w'.x + b') with s = sign(v) and
+(w', b') = |v| (w, b). With 0 inside every box, {|v| (w, b)} over lo <= (w, b) <= hi and v of one sign with |v| <= B is
+exactly the box B * [lo, hi] (B is the bound on that side), so the output weights leave the problem but for their signs.
+Here theta_k = v_k (w_k, b_k), and the inverse is any split of the scale that respects the boxes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from nnspec.problem import expression as ex
+from nnspec.problem.losses import default_margin, signs
+from nnspec.problem.network import Activation, Layer, Network, Parameter
+from nnspec.problem.problem import Point, Problem
+
+HOMOGENEOUS = ("relu", "leaky_relu", "abs")
+SQUARED = ("sse", "mse")
+LINEAR = ("sae", "mae", "pinball", "hinge", "max_error")
+LOSSES = (*SQUARED, *LINEAR)
+
+
+@dataclass(frozen=True, eq=False)
+class CellProblem:
+    """One hidden layer of H neurons on N samples; objective = scale * loss + offset.
+
+    x (N, d) and y (N,); weights (N,) multiplicities, times 1/N for means. lo, hi (H, d + 1): boxes of (w_k, b_k), b
+    fixed to 0 without a bias; out_lo, out_hi (H,): of v_k; c_lo, c_hi: of the output bias (0, 0 without one).
+    """
+
+    network: Network
+    hidden: Layer
+    output: Layer
+    activation: Activation
+    kind: str
+    x: np.ndarray
+    y: np.ndarray
+    weights: np.ndarray
+    scale: float
+    offset: float
+    lo: np.ndarray
+    hi: np.ndarray
+    out_lo: np.ndarray
+    out_hi: np.ndarray
+    c_lo: float
+    c_hi: float
+    quantile: float = 0.5
+    margin: float = 1.0
+
+    @property
+    def neurons(self) -> int:
+        return int(self.lo.shape[0])
+
+    def point(self, theta: np.ndarray, sign: np.ndarray, c: float) -> Point:
+        """The network with v_k (w_k, b_k) = theta_k (H, d + 1), sign(v_k) = sign_k and output bias c."""
+        count, columns = theta.shape
+        v = np.zeros(count)
+        w = np.zeros((count, columns))
+        for k in range(count):
+            limit = self.out_hi[k] if sign[k] > 0 else -self.out_lo[k]
+            direction = theta[k] * sign[k]
+            bound = np.where(direction > 0, self.hi[k], -self.lo[k])
+            size = np.abs(direction)
+            with np.errstate(divide="ignore", invalid="ignore"):
+                least = np.max(np.where(size > 0, np.where(np.isinf(bound), 0.0, size / bound), 0.0))
+            norm = float(np.linalg.norm(theta[k]))
+            if norm == 0.0 or limit <= 0.0:
+                continue
+            s = min(max(np.sqrt(norm), min(least, 1e300)), limit)
+            v[k] = sign[k] * s
+            w[k] = np.clip(direction / s, self.lo[k], self.hi[k])
+        values = {self.hidden.weights.name: w[:, :-1], self.output.weights.name: v[None, :]}  # type: ignore[union-attr]
+        if self.hidden.bias is not None:
+            values[self.hidden.bias.name] = w[:, -1]
+        if self.output.bias is not None:
+            values[self.output.bias.name] = np.array([min(max(c, self.c_lo), self.c_hi)])
+        return Point(values, {})
+
+    def reduced(self, point: Point) -> tuple[np.ndarray, np.ndarray, float]:
+        """The inverse of `point`: theta (H, d + 1), signs (H,), c."""
+
+        def get(p: Parameter | None, default: np.ndarray) -> np.ndarray:
+            return default if p is None else np.asarray(point.parameters[p.name], dtype=float).reshape(p.shape)
+
+        count = self.neurons
+        v = get(self.output.weights, np.zeros((1, count)))[0]
+        w = get(self.hidden.weights, np.zeros((count, self.x.shape[1])))
+        b = get(self.hidden.bias, np.zeros(count))
+        theta = v[:, None] * np.column_stack([w, b])
+        return theta, np.where(v >= 0, 1.0, -1.0), float(get(self.output.bias, np.zeros(1))[0])
+
+
+def recognise(problem: Problem) -> CellProblem | str:
+    """The problem in the engine's form, or the reason why it is not one, in the user's words."""
+    if problem.objective.sense != "minimize" or problem.objective.expression is None:
+        return "the cells engine minimises a training loss; this spec does not"
+    if problem.variables:
+        return "the cells engine takes no decision variables besides the network"
+    if problem.constraints:
+        return "the cells engine takes no constraints"
+    if problem.ties or any(c.kind == "enforce" for c in problem.symmetry_claims):
+        return "the cells engine takes no enforced symmetries"
+    constant, terms = ex.linear_terms(problem.objective.expression)
+    if len(terms) != 1 or not isinstance(terms[0][1], ex.Loss):
+        return "the cells engine takes one loss as its objective, without penalties"
+    factor, loss = terms[0]
+    if not factor > 0 or not np.isfinite(factor) or not np.isfinite(constant):
+        return "the cells engine takes a positive multiple of one loss"
+    if loss.kind not in LOSSES:
+        return f"the cells engine does not take the loss {loss.kind} (it takes {', '.join(LOSSES)})"
+    others = [n.name for n in problem.networks.values() if n.name != loss.network and n.free]
+    if others:
+        return f"the cells engine trains one network, and {others[0]} is to be trained too"
+    network = problem.networks[loss.network]
+    chain = network.chain()
+    if chain is None or len(chain) != 2 or any(layer.kind != "dense" for layer in chain):
+        return f"the cells engine takes one hidden dense layer and a dense output layer; {network.name} is different"
+    hidden, output = chain
+    if output.activation.kind != "linear" or output.size != 1:
+        return "the cells engine takes one linear output"
+    if hidden.activation.kind not in HOMOGENEOUS:
+        return f"the cells engine does not take the activation {hidden.activation}"
+    if not network.free:
+        return f"nothing is left to train in {network.name}"
+    for p in network.parameters:
+        if not p.free:
+            return f"the cells engine trains all weights; {p.name} is fixed"
+        if p.kind != "real":
+            return f"the cells engine takes real weights only; {p.name} has other domains"
+    for name, budget, size in ((network.name, network.l0, sum(p.size for p in network.parameters)),
+                               *((f"{network.name}.{x.name}", x.l0, sum(p.size for p in x.parameters))
+                                 for x in chain)):  # fmt: skip
+        if budget is not None and budget < size:
+            return f"the cells engine does not take the l0 budget of {name}"
+    data = problem.data[loss.data]
+    if data.samples == 0 or data.y.shape[1] != 1:
+        return "the cells engine takes one target column"
+    y = data.y[:, 0].astype(float)
+    if loss.kind == "hinge":
+        y = signs(y)
+    weights = np.ones(data.samples) if data.weights is None else np.asarray(data.weights, dtype=float)
+    if np.any(weights <= 0) or not np.all(np.isfinite(weights)):
+        return "the cells engine takes positive multiplicities only"
+    if loss.kind in ("mse", "mae"):
+        weights = weights / weights.sum()
+    if loss.kind == "max_error":
+        weights = np.ones(data.samples)
+    boxes = _boxes(hidden, output, data.x.shape[1])
+    if isinstance(boxes, str):
+        return boxes
+    return CellProblem(
+        network, hidden, output, hidden.activation, loss.kind, np.asarray(data.x, dtype=float), y, weights,
+        factor, constant, *boxes, 0.5 if loss.q is None else loss.q,
+        default_margin(loss.kind) if loss.margin is None else loss.margin,
+    )  # fmt: skip
+
+
+def _boxes(hidden: Layer, output: Layer, inputs: int) -> str | tuple[np.ndarray, ...]:
+    assert hidden.weights is not None and output.weights is not None
+    count = hidden.size
+    zero = np.zeros((count, 1))
+    b_lo, b_hi = (zero, zero) if hidden.bias is None else (hidden.bias.lo[:, None], hidden.bias.hi[:, None])
+    lo, hi = np.hstack([hidden.weights.lo, b_lo]), np.hstack([hidden.weights.hi, b_hi])
+    out_lo, out_hi = output.weights.lo[0], output.weights.hi[0]
+    for name, low, high in (
+        ("hidden weights and biases", lo, hi), ("output weights", out_lo, out_hi),
+    ):  # fmt: skip
+        if np.any(low > 0) or np.any(high < 0):
+            return f"the cells engine takes boxes that contain 0; those of the {name} do not"
+    c_lo, c_hi = (0.0, 0.0) if output.bias is None else (float(output.bias.lo[0]), float(output.bias.hi[0]))
+    if c_lo > c_hi:
+        return "the box of the output bias is empty"
+    return lo, hi, out_lo, out_hi, c_lo, c_hi  # type: ignore[return-value]

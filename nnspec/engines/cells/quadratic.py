@@ -1,0 +1,212 @@
+"""Least squares under linear inequalities: the dual active-set method of Goldfarb and Idnani (1983), in numba.
+
+minimise  rss + |L' theta - q|^2   subject to  G theta >= h,        L lower triangular, positive diagonal.
+
+The method starts at the unconstrained minimum and adds violated rows one at a time. Its iterates are dual feasible, so
+the objective only grows and each value is a valid lower bound: the search stops as soon as it passes the cut-off.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+SOLVED, CUT, INFEASIBLE, FAILED = 0, 1, 2, 3
+VIOLATION = 1e-11
+"""Violation of a row (of unit size, in normalised data) that counts as none. The incumbent's loss is recomputed from
+the network itself, so this is no source of optimism: a violated sign costs at most its own size in the loss."""
+
+
+@njit(cache=True, nogil=True)
+def absorb(lower: np.ndarray, q: np.ndarray, row: np.ndarray, target: float) -> float:
+    """Add a row to the triangular factor by Givens rotations, in place; returns what is left of the target.
+
+    `row` is destroyed. The residual sum of squares grows by the square of the result.
+    """
+    n = q.shape[0]
+    for j in range(n):
+        x = row[j]
+        if x == 0.0:
+            continue
+        a = lower[j, j]
+        h = np.sqrt(a * a + x * x)
+        c = a / h
+        s = x / h
+        lower[j, j] = h
+        for i in range(j + 1, n):
+            u = lower[i, j]
+            v = row[i]
+            lower[i, j] = c * u + s * v
+            row[i] = c * v - s * u
+        u = q[j]
+        q[j] = c * u + s * target
+        target = c * target - s * u
+    return target
+
+
+@njit(cache=True, nogil=True)
+def increment(lower: np.ndarray, q: np.ndarray, row: np.ndarray, target: float, z: np.ndarray) -> float:
+    """By how much the residual sum of squares would grow: (y - z.q)^2 / (1 + z.z) with L z = row."""
+    n = q.shape[0]
+    residual = target
+    norm = 1.0
+    for j in range(n):
+        value = row[j]
+        for i in range(j):
+            value -= lower[j, i] * z[i]
+        value /= lower[j, j]
+        z[j] = value
+        residual -= value * q[j]
+        norm += value * value
+    return residual * residual / norm
+
+
+@njit(cache=True, nogil=True)
+def back_substitute(lower: np.ndarray, q: np.ndarray, theta: np.ndarray) -> None:
+    """theta with L' theta = q."""
+    n = q.shape[0]
+    for j in range(n - 1, -1, -1):
+        value = q[j]
+        for i in range(j + 1, n):
+            value -= lower[i, j] * theta[i]
+        theta[j] = value / lower[j, j]
+
+
+@njit(cache=True, nogil=True)
+def constrained(lower: np.ndarray, q: np.ndarray, rss: float, rows: np.ndarray, rhs: np.ndarray, m: int,
+                cutoff: float, theta: np.ndarray, steps: int, multipliers: np.ndarray, active: np.ndarray
+                ) -> tuple[int, float, int]:  # fmt: skip
+    """Minimise under rows[:m] theta >= rhs[:m]. Returns (status, value, number of active rows).
+
+    The value is a lower bound whatever the status; `theta`, `active` and `multipliers` describe the last iterate.
+    Rows are assumed to have a size of about 1.
+    """
+    n = q.shape[0]
+    back_substitute(lower, q, theta)
+    j_matrix = np.zeros((n, n))  # the inverse of L'
+    for col in range(n):
+        for i in range(col, -1, -1):
+            value = 1.0 if i == col else 0.0
+            for k in range(i + 1, col + 1):
+                value -= lower[k, i] * j_matrix[k, col]
+            j_matrix[i, col] = value / lower[i, i]
+    r_matrix = np.zeros((n, n))
+    d = np.zeros(n)
+    z = np.zeros(n)
+    r = np.zeros(n)
+    count = 0
+    value = rss
+    is_active = np.zeros(m, dtype=np.bool_)
+    for _ in range(steps):
+        worst = -VIOLATION
+        p = -1
+        for i in range(m):
+            if is_active[i]:
+                continue
+            s = -rhs[i]
+            for j in range(n):
+                s += rows[i, j] * theta[j]
+            if s < worst:
+                worst = s
+                p = i
+        if p < 0:
+            return SOLVED, value, count
+        slack = worst
+        dual = 0.0
+        while True:
+            for j in range(n):
+                t = 0.0
+                for i in range(n):
+                    t += j_matrix[i, j] * rows[p, i]
+                d[j] = t
+            size = 0.0
+            for j in range(count, n):
+                size += d[j] * d[j]
+            total = size
+            for j in range(count):
+                total += d[j] * d[j]
+            for i in range(n):
+                t = 0.0
+                for j in range(count, n):
+                    t += j_matrix[i, j] * d[j]
+                z[i] = t
+            for i in range(count - 1, -1, -1):
+                t = d[i]
+                for j in range(i + 1, count):
+                    t -= r_matrix[i, j] * r[j]
+                r[i] = t / r_matrix[i, i]
+            blocking = -1
+            t1 = np.inf
+            for i in range(count):
+                if r[i] > 1e-14 and multipliers[i] / r[i] < t1:
+                    t1 = multipliers[i] / r[i]
+                    blocking = i
+            t2 = -slack / size if size > 1e-20 * total else np.inf
+            if t1 == np.inf and t2 == np.inf:
+                return INFEASIBLE, np.inf, count
+            step = min(t1, t2)
+            for i in range(count):
+                multipliers[i] -= step * r[i]
+            if t2 != np.inf:
+                for i in range(n):
+                    theta[i] += step * z[i]
+                value += 2.0 * step * size * (0.5 * step + dual)
+            dual += step
+            if value >= cutoff:
+                return CUT, value, count
+            if t2 <= t1:  # the row becomes active
+                for j in range(n - 1, count, -1):
+                    a = d[j - 1]
+                    b = d[j]
+                    if b == 0.0:
+                        continue
+                    h = np.sqrt(a * a + b * b)
+                    c = a / h
+                    s = b / h
+                    d[j - 1] = h
+                    d[j] = 0.0
+                    for i in range(n):
+                        u = j_matrix[i, j - 1]
+                        v = j_matrix[i, j]
+                        j_matrix[i, j - 1] = c * u + s * v
+                        j_matrix[i, j] = c * v - s * u
+                for i in range(count + 1):
+                    r_matrix[i, count] = d[i]
+                multipliers[count] = dual
+                active[count] = p
+                is_active[p] = True
+                count += 1
+                break
+            is_active[active[blocking]] = False  # a row leaves
+            for i in range(blocking, count - 1):
+                active[i] = active[i + 1]
+                multipliers[i] = multipliers[i + 1]
+                for k in range(i + 2):
+                    r_matrix[k, i] = r_matrix[k, i + 1]
+            count -= 1
+            for i in range(blocking, count):
+                a = r_matrix[i, i]
+                b = r_matrix[i + 1, i]
+                h = np.sqrt(a * a + b * b)
+                if h == 0.0:
+                    continue
+                c = a / h
+                s = b / h
+                r_matrix[i, i] = h
+                r_matrix[i + 1, i] = 0.0
+                for k in range(i + 1, count):
+                    u = r_matrix[i, k]
+                    v = r_matrix[i + 1, k]
+                    r_matrix[i, k] = c * u + s * v
+                    r_matrix[i + 1, k] = c * v - s * u
+                for k in range(n):
+                    u = j_matrix[k, i]
+                    v = j_matrix[k, i + 1]
+                    j_matrix[k, i] = c * u + s * v
+                    j_matrix[k, i + 1] = c * v - s * u
+            slack = -rhs[p]
+            for j in range(n):
+                slack += rows[p, j] * theta[j]
+            if slack >= 0.0:  # rounding has eaten the violation: the multipliers no longer certify the next values
+                return FAILED, value, count
+    return FAILED, value, count

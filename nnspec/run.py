@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nnspec.engines.interface import Engine, OnProgress, Outcome
+from nnspec.errors import Diagnostic, UsageError
 from nnspec.problem.problem import Problem
 from nnspec.settings import Settings
 from nnspec.solution.conclude import check_writable, conclude
@@ -47,6 +48,8 @@ class Choice:
 
 
 def choose(problem: Problem, settings: Settings) -> Choice:
+    if settings.engine not in ENGINES:
+        raise _unknown_engine(settings.engine)
     from nnspec.engines.solver.engine import SolverEngine
 
     return Choice(SolverEngine(settings.backend or "scip", settings.encoding), problem, ())
@@ -105,3 +108,10 @@ def problem_of(spec: str | os.PathLike[str] | Problem, params: Mapping[str, obje
     from nnspec.language.load import load_problem
 
     return load_problem(spec, params)
+
+
+ENGINES = ("auto", "solver", "cells", "boxes")
+
+
+def _unknown_engine(name: str) -> UsageError:
+    return UsageError(Diagnostic("NNS326", f"unknown engine {name!r}", help=f"choose from {', '.join(ENGINES)}"))

@@ -11,6 +11,7 @@ from nnspec.cli import options
 from nnspec.cli.main import EXIT_INFEASIBLE, EXIT_INTERNAL, EXIT_NOTHING, EXIT_SPEC, EXIT_STOPPED
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from nnspec.cli.progress import Live, Quiet, Stream
@@ -110,8 +111,8 @@ def print_solution(solution: Solution, folder: Path) -> None:
         click.echo(f"  bound {short(solution.bound)}")
     if not solution.found and solution.status not in ("infeasible", "unbounded"):
         click.echo("  no solution found")
-    for name, value in solution.variables.items():
-        click.echo(f"  {name} = {short(value)}")
+    for line in families(solution.variables):
+        click.echo(f"  {line}")
     for name, network in solution.networks.items():
         if solution.problem.networks[name].free:
             click.echo(f"  {name}: {describe(network.network)}")
@@ -119,6 +120,27 @@ def print_solution(solution: Solution, folder: Path) -> None:
         click.echo(f"  written to {folder}/: {', '.join(file.name for file in solution.files)}")
     for warning in solution.warnings:
         click.echo(f"warning: {warning}", err=True)
+
+
+def families(variables: Mapping[str, float]) -> list[str]:
+    """Values of variables, a line each; those that differ in their last index only share one: made[chair,0..3] = 0 18 0."""
+    from nnspec.cli.progress import short
+
+    groups: dict[str, list[tuple[str, float]]] = {}
+    for name, value in variables.items():
+        stem, separator, last = name.removesuffix("]").rpartition("," if "," in name else "[")
+        groups.setdefault(stem if separator else name, []).append((last, value))
+    lines = []
+    for stem, members in groups.items():
+        values = " ".join(short(value) for _, value in members)
+        opened = "," if "[" in stem else "["
+        if stem in variables:
+            lines.append(f"{stem} = {values}")
+        elif len(members) == 1:
+            lines.append(f"{stem}{opened}{members[0][0]}] = {values}")
+        else:
+            lines.append(f"{stem}{opened}{members[0][0]}..{members[-1][0]}] = {values}")
+    return lines
 
 
 def _how(solution: Solution) -> str:

@@ -34,7 +34,8 @@ def verify_solution(folder: Path, spec: Path | None) -> Verified:
         raise SpecError(Diagnostic("NNS325", f"cannot read {str(path)!r}: {error.strerror}")) from None
     except (ValueError, KeyError, TypeError, RecursionError):
         raise SpecError(Diagnostic("NNS325", f"{str(path)!r} is not the record of a solve, or is damaged")) from None
-    holds, fails = [], []
+    holds: list[str] = []
+    fails: list[str] = []
     contents = {}
     for name, digest in hashes.items():
         file = folder / Path(name).name

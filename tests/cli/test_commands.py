@@ -1,0 +1,128 @@
+"""The other commands."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from nnspec.formats.onnx.run import run as run_file
+
+HEAVY = (
+    "onnx", "onnxruntime", "pyscipopt", "highspy", "gurobipy", "pyomo", "numba", "scipy", "sklearn", "pyarrow", "rich",
+    "pandas",
+)  # fmt: skip
+
+
+def test_help_names_every_command(nnspec):
+    ended = nnspec("--help")
+    assert ended.status == 0
+    for name in ("check", "fmt", "info", "compile", "solve", "export", "embed", "backends", "verify"):
+        assert f"  {name} " in ended.out
+        assert nnspec(name, "--help").status == 0
+
+
+def test_wrong_commands(nnspec, xor):
+    assert nnspec("sovle", xor).status == 2
+    assert "did you mean solve?" in nnspec("sovle", xor).err
+    assert "nnspec solve xor.nns" in nnspec("xor.nns").err
+    assert nnspec("solve").status == 2
+
+
+def test_check(nnspec, xor, tmp_path):
+    ended = nnspec("check", xor)
+    assert (ended.status, ended.out, ended.err) == (0, f"{xor}: ok\n", "")
+    (tmp_path / "bad.nns").write_text(
+        "data D = table(x = [[0]], y = [0])\nnet f = input(1) -> dens(1)\nminimize sse(f, D)\n"
+    )
+    ended = nnspec("check", xor, "bad.nns")
+    assert ended.status == 1
+    assert "bad.nns:2:" in ended.err
+    ended = nnspec("check", "bad.nns", "--json")
+    assert ended.status == 1
+    assert ended.json["ok"] is False
+    place = ended.json["diagnostics"][0]["places"][0]
+    assert (place["file"], place["line"]) == ("bad.nns", 2)
+
+
+def test_check_imports_no_solver_and_no_framework(xor):
+    """What keeps the start short: heavy packages are imported only by what uses them."""
+    code = (
+        "import sys; from nnspec.cli.main import run; "
+        f"status = run(['check', {str(xor)!r}]); print(status, sorted(set(sys.modules) & set({HEAVY!r})))"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ended.stdout.splitlines()[-1] == "0 []"
+
+
+def test_fmt(nnspec, xor, tmp_path):
+    messy = tmp_path / "m.nns"
+    messy.write_text("var x in 0..1;maximize   x # best\n")
+    assert nnspec("fmt", "--check", messy).status == 1
+    assert nnspec("fmt", "--diff", messy).status == 1
+    assert messy.read_text() == "var x in 0..1;maximize   x # best\n"
+    assert nnspec("fmt", messy).status == 0
+    assert messy.read_text() == "var x in 0..1\nmaximize x  # best\n"
+    assert nnspec("fmt", "--check", messy).status == 0
+    assert nnspec("fmt", "missing.nns").status == 1
+
+
+def test_info(nnspec, xor):
+    ended = nnspec("info", xor)
+    assert ended.status == 0
+    assert "data D: 4 samples" in ended.out
+    assert "net f: 9 weights and biases to train" in ended.out
+    assert nnspec("info", xor, "--json").json["networks"][0]["to_train"] == 9
+
+
+@pytest.mark.parametrize("stage", ["tree", "problem", "reduced", "program"])
+@pytest.mark.parametrize("command", ["solve", "compile"])
+def test_stages_can_be_printed(nnspec, xor, stage, command):
+    ended = nnspec(command, xor, "--dump", stage)
+    assert ended.status == 0
+    assert len(ended.out.splitlines()) > 20
+
+
+def test_backends(nnspec):
+    assert "SCIP" in nnspec("backends").out
+    assert {"scip"} <= {b["name"] for b in nnspec("backends", "--json").json}
+
+
+def test_export_and_verify(nnspec, xor, tmp_path):
+    nnspec("solve", xor)
+    assert nnspec("export", "xor.out", "-o", "g.onnx", "--dtype", "float32").status == 0
+    x = np.array([[0, 0], [0, 1], [1, 0], [1, 1]])
+    np.testing.assert_allclose(run_file(tmp_path / "g.onnx", x).ravel(), [0, 1, 1, 0], atol=1e-3)
+    assert nnspec("export", "xor.out", "-o", "g.onnx").status == 2
+    assert nnspec("export", "xor.out", "-o", "h.onnx", "--network", "z").status == 2
+
+    assert nnspec("verify", "xor.out").status == 0
+    ended = nnspec("verify", "xor.out", "--spec", xor, "--json")
+    assert ended.status == 0
+    assert ended.json["ok"] is True
+    record = json.loads((tmp_path / "xor.out" / "solution.json").read_text())
+    record["objective"] = -1.0
+    (tmp_path / "xor.out" / "solution.json").write_text(json.dumps(record))
+    assert nnspec("verify", "xor.out", "--spec", xor).status == 1
+    content = bytearray((tmp_path / "xor.out" / "f.onnx").read_bytes())
+    content[len(content) // 2] ^= 1
+    (tmp_path / "xor.out" / "f.onnx").write_bytes(bytes(content))
+    assert nnspec("verify", "xor.out").status == 1
+    assert nnspec("verify", "nowhere").status == 1
+
+
+def test_an_unexpected_error_is_reported_as_a_defect(monkeypatch, capfd):
+    import nnspec.language.load
+    from nnspec.cli.main import run
+
+    def broken(*anything):
+        raise RuntimeError("broken")
+
+    monkeypatch.setattr(nnspec.language.load, "check", broken)
+    assert run(["check", "x.nns"]) == 70
+    captured = capfd.readouterr()
+    assert "internal error: RuntimeError: broken" in captured.err
+    assert "Traceback" not in captured.err

@@ -17,13 +17,22 @@ def build(model: Any, program: Program) -> Any:
     """Adds variables, rows and objective to a gurobipy Model; the MVar of all columns, in order."""
     from gurobipy import GRB
 
+    x = extend(model, program)
+    objective = _quadratic_expression(program.objective, x.tolist())[0]
+    model.setObjective(objective, GRB.MINIMIZE if program.sense == "minimize" else GRB.MAXIMIZE)
+    model.update()
+    return x
+
+
+def extend(model: Any, program: Program) -> Any:
+    """Adds variables and rows, not the objective, to a gurobipy Model; the MVar of all columns, in order."""
+    from gurobipy import GRB
+
     kinds = np.array([GRB.CONTINUOUS, GRB.INTEGER, GRB.BINARY])[program.kinds]
     x = model.addMVar(program.columns, program.lo, program.hi, vtype=kinds, name=list(program.column_names()))
     variables = x.tolist()
     for rows in program.rows:
         _ADD[type(rows)](model, x, variables, rows)
-    objective = _quadratic_expression(program.objective, variables)[0]
-    model.setObjective(objective, GRB.MINIMIZE if program.sense == "minimize" else GRB.MAXIMIZE)
     model.update()
     return x
 

@@ -23,12 +23,7 @@ def build(program: Program) -> tuple[Any, list[Any]]:
         raise missing_package("scip", "PySCIPOpt", "pip install pyscipopt", e) from e
     model = Model(program.name)
     model.hideOutput()
-    infinity = model.infinity()
-    add = model.addVar
-    lo = [None if v <= -infinity else v for v in program.lo.tolist()]
-    hi = [None if v >= infinity else v for v in program.hi.tolist()]
-    kinds = ["CIB"[k] for k in program.kinds.tolist()]
-    variables = [add(n, k, a, b) for n, k, a, b in zip(program.column_names(), kinds, lo, hi)]
+    variables = extend(model, program)
     objective = program.objective.affine
     expression = sum(
         (c * variables[j] for j, c in zip(objective.columns.tolist(), objective.values.tolist())), _constant(0.0)
@@ -36,9 +31,20 @@ def build(program: Program) -> tuple[Any, list[Any]]:
     model.setObjective(expression, "maximize" if program.sense == "maximize" else "minimize")
     if objective.constant[0]:
         model.addObjoffset(float(objective.constant[0]))
+    return model, variables
+
+
+def extend(model: Any, program: Program) -> list[Any]:
+    """Add a program's variables and rows, not its objective, to a PySCIPOpt model; the variables in their order."""
+    infinity = model.infinity()
+    add = model.addVar
+    lo = [None if v <= -infinity else v for v in program.lo.tolist()]
+    hi = [None if v >= infinity else v for v in program.hi.tolist()]
+    kinds = ["CIB"[k] for k in program.kinds.tolist()]
+    variables = [add(n, k, a, b) for n, k, a, b in zip(program.column_names(), kinds, lo, hi)]
     for rows in program.rows:
         _ADD[type(rows)](model, variables, rows)
-    return model, variables
+    return variables
 
 
 def _constant(value: float) -> Any:

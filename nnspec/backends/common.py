@@ -56,7 +56,7 @@ def result_of(program: Program, status: Status, x: np.ndarray | None, bound: flo
     Ten: solvers check rows relative to their size, and a presolved row stands for several of ours.
     """
     notes = list(messages)
-    if x is not None and np.isnan(x).any():
+    if status is Status.UNBOUNDED or (x is not None and np.isnan(x).any()):
         x = None
     objective = None if x is None else program.objective_value(x)
     if x is not None:

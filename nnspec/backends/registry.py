@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from nnspec.backends.interface import Availability, Backend
 from nnspec.errors import UsageError, diagnostic
 
+PYOMO_SOLVERS = ("scip_direct", "highs", "gurobi_direct", "gurobi_persistent", "gurobi_direct_minlp", "ipopt")
+"""Those behind Pyomo that `nnspec backends` looks for; any other that Pyomo knows can be named as well."""
+
 NAMES = ("scip", "highs", "gurobi", "pyomo:NAME")
 
 
@@ -26,6 +29,10 @@ def get(name: str) -> Backend:
         from nnspec.backends.gurobi import GurobiBackend
 
         return GurobiBackend()
+    if head == "pyomo" and solver:
+        from nnspec.backends.pyomo import PyomoBackend
+
+        return PyomoBackend(solver)
     close = difflib.get_close_matches(name, NAMES, n=1)
     raise UsageError(
         diagnostic("NNS164", f"unknown backend {name}",
@@ -45,7 +52,7 @@ class Installed:
 def installed() -> list[Installed]:
     """Every backend with its version and licence limits, or why it cannot be used and the command that helps."""
     lines = []
-    for name in ("scip", "highs", "gurobi"):
+    for name in ("scip", "highs", "gurobi", *(f"pyomo:{n}" for n in PYOMO_SOLVERS)):
         backend = get(name)
         takes = backend.takes
         words = ", ".join(sorted(takes.rows) + sorted(takes.functions))

@@ -171,6 +171,8 @@ class Affine:
         shape = np.broadcast_shapes(self.shape, f.shape)
         a, f = self.broadcast_to(shape), np.broadcast_to(f, shape).reshape(-1)
         values = a.values * np.repeat(f, a.lengths)
+        if (f == 0).any():  # what is multiplied by 0 is gone
+            return Affine(*_merged(a.rows, a.columns, values, a.size), a.constant * f, shape)
         return Affine(a.indptr, a.columns, values, a.constant * f, shape)
 
     __rmul__ = __mul__
@@ -340,7 +342,7 @@ class Quadratic:
         f = np.asarray(factor, dtype=float)
         a = self.broadcast_to(np.broadcast_shapes(self.shape, f.shape))
         flat = np.broadcast_to(f, a.shape).reshape(-1)
-        return Quadratic(a.affine * f, a.rows, a.left, a.right, a.values * flat[a.rows])
+        return Quadratic.terms(a.affine * f, a.rows, a.left, a.right, a.values * flat[a.rows])
 
     __rmul__ = __mul__
 

@@ -12,7 +12,7 @@ import bisect
 import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -317,6 +317,13 @@ class Program:
         new.blocks, new._starts, new._names = list(self.blocks), list(self._starts), set(self._names)
         new._size, new._lo, new._hi, new._kind = self._size, self._lo.copy(), self._hi.copy(), self._kind.copy()
         new.sense, new.objective = self.sense, self.objective
+        return new
+
+    def without_recipes(self) -> Program:
+        """A copy that can be pickled: the same variables and rows, no recipes."""
+        new = self.skeleton()
+        new.blocks = [replace(block, complete=None) for block in self.blocks]
+        new.rows = list(self.rows)
         return new
 
     # -- points -----------------------------------------------------------------------------------------------------

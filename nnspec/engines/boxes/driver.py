@@ -149,7 +149,7 @@ class Driver:
         memory = (self.limits.memory or MEMORY) * 1e6 / self.threads
         most = max(4096, int(memory / (8 * (width + 2))))
         self.pools = [Pool(width, most) for _ in range(self.threads)]
-        root = [-math.inf, -1.0, 0.0, *model.lo.ravel(), *model.hi.ravel(), *self.w.ravel(), *model.vlo.ravel(),
+        root = [0.0, -1.0, 0.0, *model.lo.ravel(), *model.hi.ravel(), *self.w.ravel(), *model.vlo.ravel(),
                 *model.vhi.ravel(), *self.z.ravel()]  # fmt: skip
         self.pools[0].add(np.array(root))
         arrays = model.arrays()
@@ -162,10 +162,11 @@ class Driver:
         def work(i: int) -> tuple[float, float, int]:
             pool = self.pools[i]
             room = pool.reserve(2 * count + 2)
+            most = count if self.limits.nodes is None else min(count, max(1, self.limits.nodes - self.nodes))
             w, z = points[i]
             size, unused, best, finished, done = search.run(
                 arrays, model.order_by, scale, pool.rows, pool.heap, pool.size, pool.free, pool.unused, self.best, w, z,
-                gap, count, not room,
+                gap, most, not room,
             )  # fmt: skip
             pool.size, pool.unused = size, unused
             return best, finished, done
@@ -176,7 +177,7 @@ class Driver:
                     return Status.INTERRUPTED
                 if self.out_of_time() or (self.limits.nodes is not None and self.nodes >= self.limits.nodes):
                     return Status.LIMIT
-                if proven(self.best, self.bound, gap):
+                if proven(self.outside(self.best), self.outside(self.bound), gap):
                     break
                 busy = [i for i, p in enumerate(self.pools) if p.size]
                 results = [work(busy[0])] if len(busy) == 1 else list(executor.map(work, busy))

@@ -13,7 +13,7 @@ from nnspec.engines.boxes import network
 @njit(cache=True, nogil=True)
 def best_of(model, starts, vlo, vhi, lo, hi, steps, best_w, best_z):
     """Descend from each of starts (S, H, D) within [lo, hi]; best hidden and output weights into best_w, best_z."""
-    n, d = model[2].shape
+    n, d = model.x.shape
     hh = starts.shape[1]
     m = best_z.shape[1]
     sc = network.scratch(n, d, hh, m)

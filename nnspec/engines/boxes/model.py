@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -22,6 +23,24 @@ from nnspec.problem.problem import Point, Problem
 
 SMOOTHING = 1e-5
 """Final tau of losses with kinks, in units of the targets: costs about N*tau in the bound, far below usual gaps."""
+
+
+class Arrays(NamedTuple):
+    """What the compiled functions take; the names are those of Model and of network.py."""
+
+    kind: int
+    alpha: float
+    x: np.ndarray
+    loss: int
+    par: float
+    tau: float
+    y: np.ndarray
+    cw: np.ndarray
+    p2: np.ndarray
+    p1: np.ndarray
+    q2: np.ndarray
+    q1: np.ndarray
+    constant: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,11 +74,11 @@ class Model:
         scale = float(np.ptp(self.y)) if self.loss in (kinds.SAE, kinds.PINBALL, kinds.MAX_ERROR) else 1.0
         return SMOOTHING * (scale if scale > 0 else 1.0)
 
-    def arrays(self) -> tuple:
+    def arrays(self) -> Arrays:
         """What the compiled functions take."""
-        return (
+        return Arrays(
             self.activation, self.alpha, self.x, self.loss, self.parameter, self.tau, self.y, self.cw,
-            self.p2, self.p1, self.q2, self.q1,
+            self.p2, self.p1, self.q2, self.q1, self.constant,
         )  # fmt: skip
 
     def point(self, w: np.ndarray, v: np.ndarray) -> Point:
@@ -326,8 +345,10 @@ def closed(model: Model, best: float) -> Model:
     grow = 1.0 + 1e-9
 
     def radius(p2: np.ndarray, p1: np.ndarray) -> np.ndarray:
-        with np.errstate(divide="ignore"):
-            return np.minimum(np.sqrt(best / p2), best / p1) * grow + 1e-12
+        r = np.full(p2.shape, math.inf)
+        np.copyto(r, np.sqrt(best / np.where(p2 > 0, p2, 1.0)), where=p2 > 0)
+        np.copyto(r, np.minimum(r, best / np.where(p1 > 0, p1, 1.0)), where=p1 > 0)
+        return r * grow + 1e-9
 
     r, s = radius(model.p2, model.p1), radius(model.q2, model.q1)
     lo, hi = np.maximum(model.lo, -r), np.minimum(model.hi, r)

@@ -44,7 +44,8 @@ def hidden(kind, alpha, x, w, h, d1, d2):
 @njit(cache=True)
 def objective(model, w, vlo, vhi, sc):
     """Objective at hidden weights w (H, D) with the best output weights found; they stay in sc[3], u in sc[4]."""
-    kind, alpha, x, loss, par, tau, y, cw, p2, p1, q2, q1 = model
+    kind, alpha, x, loss, par, tau = model.kind, model.alpha, model.x, model.loss, model.par, model.tau
+    y, cw, p2, p1, q2, q1 = model.y, model.cw, model.p2, model.p1, model.q2, model.q1
     h, d1, d2, z, u, om = sc[0], sc[1], sc[2], sc[3], sc[4], sc[5]
     hidden(kind, alpha, x, w, h, d1, d2)
     t = outputs.solve(loss, par, tau, h, y, cw, q2, q1, vlo, vhi, z, u, om, sc[10])
@@ -61,7 +62,7 @@ def newton_step(model, w, vlo, vhi, lo, hi, sc, out):
     Second order about `objective(model, w, ...)`, whose scratch it reads; output weights are eliminated by a Schur
     complement, coupled losses are treated as separable (a heuristic: only the quality of points depends on it).
     """
-    kind, alpha, x, loss, par, tau, y, cw, p2, p1, q2, q1 = model
+    x, p2, p1, q2 = model.x, model.p2, model.p1, model.q2
     h, d1, d2, z, u, om, s, vec, cross, fac = sc[0], sc[1], sc[2], sc[3], sc[4], sc[5], sc[6], sc[7], sc[8], sc[9]
     n, d = x.shape
     hh = w.shape[0]

@@ -38,7 +38,8 @@ def _scratch(n, d, hh, m):
 @njit(cache=True)
 def dual_bound(model, u, lo, hi, w, vlo, vhi, term, argmin, ws):
     """The neuron-separable bound over a box for a given u; neurons' terms into `term`, their minimisers into `argmin`."""
-    kind, alpha, x, loss, par, tau, y, cw, p2, p1, q2, q1 = model
+    kind, alpha, x, loss, par, y = model.kind, model.alpha, model.x, model.loss, model.par, model.y
+    cw, p2, p1, q2, q1 = model.cw, model.p2, model.p1, model.q2, model.q1
     hh = lo.shape[0]
     c, size = ls.conjugate(loss, par, u, y, cw)
     total = -c
@@ -61,7 +62,8 @@ def dual_bound(model, u, lo, hi, w, vlo, vhi, term, argmin, ws):
 def _corrected(model, lo, hi, w, vlo, vhi, bound, cutoff, sc, so, ws):
     """Better u for a box, in sc[4], and its bound: the relaxation lets each neuron be a mixture of points of its box, and
     its dual point is improved by Frank-Wolfe steps with equal weights on the minimisers that the bound returned."""
-    kind, alpha, x, loss, par, tau, y, cw, p2, p1, q2, q1 = model
+    kind, alpha, x, loss, par = model.kind, model.alpha, model.x, model.loss, model.par
+    tau, y, cw, q2, q1 = model.tau, model.y, model.cw, model.q2, model.q1
     term, argmin, term2, arg2, u2 = so[1], so[2], so[3], so[4], so[5]
     g, z, q, scratch, om = so[6], so[7], so[8], so[9], so[10]
     hh, d = lo.shape
@@ -129,7 +131,8 @@ def order(lo, hi, by):
 @njit(cache=True)
 def _treat(model, by, scale, lo, hi, w, vlo, vhi, bound, cutoff, sc, so, ws):
     """Bound a box and cut it: (bound, coordinate to split, objective at the point). The box is done if bound >= cutoff."""
-    kind, alpha, x, loss, par, tau, y, cw, p2, p1, q2, q1 = model
+    kind, alpha, x, loss = model.kind, model.alpha, model.x, model.loss
+    p2, p1, q2, q1 = model.p2, model.p1, model.q2, model.q1
     hh, d = lo.shape
     term, argmin = so[1], so[2]
     best = math.inf
@@ -208,7 +211,8 @@ def contract(model, w, lo, hi, vlo, vhi, cutoff, sc):
     features differ by E, and any z with an objective below the cutoff satisfy
     sqrt((z - z*)'A(z - z*) + F*) <= sqrt(cutoff - least psi) + |E z|: the triangle inequality for the stacked residuals.
     """
-    kind, alpha, x, loss, par, tau, y, cw, p2, p1, q2, q1 = model
+    kind, alpha, x, y = model.kind, model.alpha, model.x, model.y
+    cw, p2, p1, q2 = model.cw, model.p2, model.p1, model.q2
     h = sc[0]
     n, kk = h.shape
     hh = kk - 1
@@ -383,19 +387,19 @@ def write(row, lo, hi, w, vlo, vhi, z):
 
 
 @njit(cache=True)
-def cutoff_of(best, gap):
-    """Boxes whose bound reaches this cannot matter: relative gap `gap`, or 5e-10 where the objective is tiny."""
-    return best - max(gap * abs(best), 5e-10)
+def cutoff_of(best, gap, constant):
+    """Boxes whose bound reaches this cannot matter: gap relative to the objective best + constant, or 5e-10."""
+    return best - max(gap * abs(best + constant), 5e-10)
 
 
 @njit(cache=True, nogil=True)
 def run(model, by, scale, rows, heap, size, free, nfree, best, best_w, best_z, gap, count, worst_first):
-    """Process up to `count` nodes of a pool: (size, nfree, best, least bound of finished boxes, nodes, split nodes).
+    """Process up to `count` nodes of a pool: (size, nfree, best, least bound of finished boxes, nodes).
 
     rows (capacity, row_size), heap and free (capacity,) hold the open nodes and the unused slots. best_w, best_z receive
     the incumbent. worst_first takes nodes from the heap's end, which have high bounds and close soon: bounded memory.
     """
-    kind, alpha, x, loss, par, tau, y, cw, p2, p1, q2, q1 = model
+    x, p2, q2 = model.x, model.p2, model.q2
     n, d = x.shape
     hh = p2.shape[0]
     kk, m = q2.shape
@@ -413,7 +417,7 @@ def run(model, by, scale, rows, heap, size, free, nfree, best, best_w, best_z, g
         else:
             top, size = pop(heap, rows, size)
         row = rows[top]
-        if row[0] >= cutoff_of(best, gap):
+        if row[0] >= cutoff_of(best, gap, model.constant):
             finished = min(finished, row[0])
             free[nfree] = top
             nfree += 1
@@ -429,12 +433,12 @@ def run(model, by, scale, rows, heap, size, free, nfree, best, best_w, best_z, g
                     hi[k, j] = middle
                 else:
                     lo[k, j] = middle
-            bound, at, f = _treat(model, by, scale, lo, hi, w, vlo, vhi, row[0], cutoff_of(best, gap), sc, so, ws)
+            bound, at, f = _treat(model, by, scale, lo, hi, w, vlo, vhi, row[0], cutoff_of(best, gap, model.constant), sc, so, ws)
             if f < best:
                 best = f
                 best_w[:, :] = w
                 best_z[:, :] = sc[3]
-            if bound >= cutoff_of(best, gap):
+            if bound >= cutoff_of(best, gap, model.constant):
                 finished = min(finished, bound)
                 continue
             nfree -= 1

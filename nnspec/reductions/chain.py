@@ -1,0 +1,75 @@
+"""The chain of reductions: each is applied where its theorem allows it, and says what it did or why not."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from nnspec.problem.problem import Point, Problem
+from nnspec.reductions.bounds import PenaltyBounds
+from nnspec.reductions.decay import Decay
+from nnspec.reductions.duplicates import Duplicates
+from nnspec.reductions.inputs import ConstantInputs
+from nnspec.reductions.interface import Case, Reduced, Reduction, identity
+from nnspec.reductions.linear import LinearLayers
+from nnspec.reductions.scaling import Scaling
+
+CHAIN: tuple[Reduction, ...] = (
+    Duplicates(), ConstantInputs(), LinearLayers(), PenaltyBounds(), Decay(), Scaling(),
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Step:
+    """One line of `--explain`: a reduction, whether it was applied, and what it did or why it stepped aside."""
+
+    reduction: str
+    applied: bool
+    text: str
+
+    def __str__(self) -> str:
+        return self.text if self.applied else f"{self.reduction}: not used, {self.text}"
+
+
+@dataclass(frozen=True, eq=False)
+class Chain:
+    """The cases whose best optimum is the problem's, with the steps that led to them."""
+
+    cases: tuple[Case, ...]
+    steps: tuple[Step, ...]
+
+    @property
+    def exact(self) -> bool:
+        return all(c.exact for c in self.cases)
+
+
+def reduce(problem: Problem, upper: float = math.inf, reductions: tuple[Reduction, ...] = CHAIN,
+           without: tuple[str, ...] = ()) -> Chain:  # fmt: skip
+    """Apply the chain. `upper` is a known objective in the minimising sense (infinite without an incumbent);
+    `without` names reductions to leave out."""
+    cases: tuple[Case, ...] = (Case(problem, identity, identity),)
+    steps: list[Step] = []
+    for reduction in reductions:
+        if reduction.name in without:
+            steps.append(Step(reduction.name, False, "switched off"))
+            continue
+        reasons = [reduction.applies(c.problem, upper) for c in cases]
+        if any(r is not None for r in reasons):
+            steps.append(Step(reduction.name, False, next(r for r in reasons if r is not None)))
+            continue
+        found = [reduction.apply(c.problem, upper) for c in cases]
+        cases = tuple(_compose(outer, inner) for outer, r in zip(cases, found) for inner in r.cases)
+        steps.append(Step(reduction.name, True, found[0].summary))
+    return Chain(cases, tuple(steps))
+
+
+def _compose(outer: Case, inner: Case) -> Case:
+    def forward(point: Point) -> Point | None:
+        middle = outer.forward(point)
+        return None if middle is None else inner.forward(middle)
+
+    label = ", ".join(x for x in (outer.label, inner.label) if x)
+    return Case(inner.problem, lambda p: outer.inverse(inner.inverse(p)), forward, label, outer.exact and inner.exact)
+
+
+__all__ = ["CHAIN", "Chain", "Reduced", "Step", "reduce"]

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
 
 import click
 
 from nnspec.cli import options
-
-if TYPE_CHECKING:
-    from nnspec.problem.problem import Problem
 
 
 @click.command("embed")
@@ -31,13 +27,18 @@ def command(network: str, ranges: tuple[str, ...], output: str, encoding: tuple[
     from pathlib import Path
 
     from nnspec.backends.files import write
-    from nnspec.encodings.compile import compile_problem
+    from nnspec.embedding.block import network_block
+    from nnspec.formats import read_network
 
     path = Path(output)
     if path.exists() and not force:
         raise options.usage(f"{output!r} exists already", "choose another name, or allow it with --force")
-    problem = block(network, ranges)
-    program = compile_problem(problem, options.pairs(encoding, "--encoding", "WHAT=NAME, like relu=sos1")).program
+    read = read_network(network, "f")
+    inputs = _inputs(network, ranges, read.input_size)
+    outputs = [f"y[{k}]" for k in range(read.output_size)]
+    chosen = options.pairs(encoding, "--encoding", "WHAT=NAME, like relu=sos1")
+    names, lo, hi = zip(*inputs)
+    program = network_block(read, names, lo, hi, outputs, chosen).program
     try:
         write(program, path)
     except OSError as error:
@@ -45,29 +46,17 @@ def command(network: str, ranges: tuple[str, ...], output: str, encoding: tuple[
     click.echo(f"{output}: {program.columns} variables, {program.row_count} rows")
 
 
-def block(file: str, ranges: tuple[str, ...]) -> Problem:
-    """The problem "find x in its box and y = f(x)"."""
-    from nnspec.formats import read_network
-    from nnspec.problem import expression as ex
-    from nnspec.problem.problem import Constraint, Objective, Problem, Variable
-
-    network = read_network(file, "f")
+def _inputs(file: str, ranges: tuple[str, ...], size: int) -> list[tuple[str, float, float]]:
+    """Name and range of each input; one range stands for all."""
     inputs = [_range(text, k) for k, text in enumerate(ranges)]
-    if len(inputs) == 1 and network.input_size > 1:
-        inputs = [(f"x[{k}]", *inputs[0][1:]) for k in range(network.input_size)]
-    if len(inputs) != network.input_size:
-        raise options.usage(f"{file!r} takes {network.input_size} inputs, and {len(inputs)} ranges are given")
-    variables = {name: Variable(name, lo, hi) for name, lo, hi in inputs}
-    if len(variables) != len(inputs):
+    if len(inputs) == 1:
+        name, lo, hi = inputs[0]
+        inputs = [(name if size == 1 else f"x[{k}]", lo, hi) for k in range(size)]
+    if len(inputs) != size:
+        raise options.usage(f"{file!r} takes {size} inputs, and {len(inputs)} ranges are given")
+    if len({name for name, _, _ in inputs}) != size:
         raise options.usage("two inputs have the same name")
-    x = tuple(ex.VariableRef(name) for name in variables)
-    outputs = [f"y[{k}]" for k in range(network.output_size)]
-    constraints = tuple(
-        Constraint(ex.Comparison("==", ex.VariableRef(y), ex.NetworkOutput("f", x, k)), f"output {k}")
-        for k, y in enumerate(outputs)
-    )
-    variables |= {y: Variable(y) for y in outputs}
-    return Problem("f", {"f": network}, {}, variables, Objective("satisfy", None), constraints)
+    return inputs
 
 
 def _range(text: str, k: int) -> tuple[str, float, float]:

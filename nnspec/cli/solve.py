@@ -123,7 +123,7 @@ def print_solution(solution: Solution, folder: Path) -> None:
 
 
 def families(variables: Mapping[str, float]) -> list[str]:
-    """Values of variables, a line each; those that differ in their last index only share one: made[chair,0..3] = 0 18 0."""
+    """Values of variables, a line each; those that differ in their last index only share one: made[a,0..2] = 0 18 0."""
     from nnspec.cli.progress import short
 
     groups: dict[str, list[tuple[str, float]]] = {}

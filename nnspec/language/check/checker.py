@@ -11,7 +11,7 @@ from nnspec.errors import Diagnostic, Label, Source, Span
 from nnspec.language import syntax as sx
 from nnspec.language.check import scope
 from nnspec.language.check.claims import check_claims
-from nnspec.language.check.comprehension import annotated, bindings, walk
+from nnspec.language.check.comprehension import annotated, bindings
 from nnspec.language.check.context import CheckError, Context, fail
 from nnspec.language.check.evaluate import evaluate, expected_logical, numeric
 from nnspec.language.check.losses import LOSSES
@@ -19,6 +19,7 @@ from nnspec.language.check.parameters import check_arguments
 from nnspec.language.check.reporting import reported
 from nnspec.language.check.scaling import scaled_networks
 from nnspec.language.check.symmetry import check_breaks
+from nnspec.language.check.trees import walk
 from nnspec.language.check.values import Row, Value, is_logical, is_number
 from nnspec.language.sources import FileReader
 from nnspec.problem import expression as ex
@@ -79,7 +80,7 @@ def _check(ctx: Context, spec: sx.Spec) -> Problem:
     if not ctx.broken:
         check_arguments(ctx)
     ctx.likely_data = _likely_data(spec)
-    for definition in ctx.definitions.values():
+    for definition in scope.in_order(ctx):
         with reported(ctx):
             scope.resolve(ctx, definition)
     objective = _objective(ctx, spec)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import fields
-from functools import cache
 
 from nnspec.errors import Label
 from nnspec.language import syntax as sx
 from nnspec.language.check.context import MAX_TERMS, CheckError, Context, fail, too_many
 from nnspec.language.check.evaluate import Env, condition, evaluate
+from nnspec.language.check.trees import mentions
 from nnspec.language.check.values import (
     Binary,
     DataRef,
@@ -142,25 +141,3 @@ def _members(ctx: Context, generator: sx.Generator, env: Env) -> Sequence[Value]
                 "NNS034", f"{name} is a family of variables, not a set", span, help="give its index set a name by `set`"
             )
     fail("NNS034", f"a set, a range, a list or a data set was expected here, but this is {describe(value)}", span)
-
-
-@cache
-def _parts(kind: type[sx.Node]) -> tuple[str, ...]:
-    return tuple(f.name for f in reversed(fields(kind)) if f.name != "span")
-
-
-def walk(node: object) -> Iterator[sx.Node]:
-    """A node of the syntax tree and all below it."""
-    stack = [node]
-    while stack:
-        top = stack.pop()
-        if isinstance(top, tuple):
-            stack.extend(reversed(top))
-        elif isinstance(top, sx.Node):
-            yield top
-            stack.extend([getattr(top, name) for name in _parts(type(top))])  # type: ignore[arg-type]
-
-
-def mentions(node: sx.Node, names: set[str]) -> bool:
-    """Whether one of the names is used somewhere in the node."""
-    return bool(names) and any(isinstance(n, sx.Name) and n.name in names for n in walk(node))

@@ -81,6 +81,7 @@ class Context:
     arguments: Mapping[str, object]
     broken: bool = False  # some statements could not be read: names may only seem to be missing
     definitions: dict[str, Definition] = field(default_factory=dict)
+    busy: list[Definition] = field(default_factory=list)  # definitions under way, each for the one before it
     diagnostics: list[Diagnostic] = field(default_factory=list)
     parameters: dict[str, object] = field(default_factory=dict)
     data: dict[str, DataInfo] = field(default_factory=dict)

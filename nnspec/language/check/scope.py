@@ -12,6 +12,7 @@ from typing import NoReturn
 from nnspec.errors import Diagnostic, Label
 from nnspec.language import syntax as sx
 from nnspec.language.check.context import CheckError, Context, Definition, Poisoned, fail
+from nnspec.language.check.trees import walk
 from nnspec.language.check.values import Binary, Interval, Value
 from nnspec.language.sources.errors import did_you_mean
 
@@ -72,6 +73,28 @@ def _names(statement: sx.Statement) -> Iterator[tuple[sx.Name, str]]:
             yield name, "variable"
 
 
+def in_order(ctx: Context) -> list[Definition]:
+    """The definitions, each after those whose names it mentions, so that `resolve` need not nest.
+
+    Mentioned names may be bound by a `for` or be columns of a file; the order is then only different, not wrong.
+    """
+    ordered: dict[str, None] = {}
+    begun: set[str] = set()
+    for name in ctx.definitions:
+        stack = [(name, False)]
+        while stack:
+            top, finished = stack.pop()
+            if finished:
+                ordered[top] = None
+            elif top not in begun:
+                begun.add(top)
+                stack.append((top, True))
+                for node in walk(ctx.definitions[top].statement):
+                    if isinstance(node, sx.Name) and node.name in ctx.definitions and node.name not in begun:
+                        stack.append((node.name, False))
+    return [ctx.definitions[name] for name in ordered]
+
+
 def lookup(ctx: Context, node: sx.Name, env: Mapping[str, Value]) -> Value:
     """The value of a name that no `for` binds."""
     definition = ctx.definitions.get(node.name)
@@ -103,16 +126,19 @@ def resolve(ctx: Context, definition: Definition, at: sx.Name | None = None) -> 
     if definition.state == "failed":
         raise Poisoned
     if definition.state == "busy":
-        place = definition.span if at is None else at.span
+        names = [d.name for d in ctx.busy]
+        circle = " -> ".join(
+            [*names[names.index(definition.name) :], definition.name] if definition.name in names else []
+        )
         fail(
             "NNS027",
-            f"{definition.name} is defined by itself",
-            place,
-            "it is needed here",
-            Label(definition.span, "for its own definition"),
+            f"{definition.name} is needed for its own definition",
+            definition.span if at is None else at.span,
+            "needed here",
+            Label(definition.span, "defined here"),
+            help=f"the circle is {circle}" if circle else None,
         )
-    busy = sum(d.state == "busy" for d in ctx.definitions.values()) if at is not None else 0
-    if busy >= MAX_NESTED_DEFINITIONS:
+    if len(ctx.busy) >= MAX_NESTED_DEFINITIONS:
         fail(
             "NNS028",
             "these definitions build on each other too deeply",
@@ -128,17 +154,17 @@ def resolve(ctx: Context, definition: Definition, at: sx.Name | None = None) -> 
     )
     for d in siblings:
         d.state = "busy"
+    ctx.busy.append(definition)
     try:
         define(ctx, definition)
-    except CheckError as error:
+    except (CheckError, Poisoned) as error:
         for d in siblings:
             d.state = "failed"
-        ctx.report(error.diagnostic)
+        if isinstance(error, CheckError):
+            ctx.report(error.diagnostic)
         raise Poisoned from None
-    except Poisoned:
-        for d in siblings:
-            d.state = "failed"
-        raise
+    finally:
+        ctx.busy.pop()
     assert definition.state == "done"
     assert definition.value is not None
     return definition.value

@@ -74,6 +74,8 @@ class ScipBackend:
             return result_of(program, Status.INTERRUPTED, next(iter(best), None), None, began, messages=messages)
         found = model.getNSols() > 0  # values can be read, wrongly, even without a solution
         x = _values(model.getBestSol(), variables[: program.columns]) if found else None
+        if limits.cutoff is not None and not found and status is Status.OPTIMAL:
+            status = Status.INFEASIBLE  # SCIP calls it optimal that nothing beats the cut-off
         solved = model.getStage() >= TRANSFORMED and status is not Status.INFEASIBLE
         bound = _finite(model, model.getDualbound()) if solved else None  # crashes in earlier stages
         nodes = int(model.getNTotalNodes()) if solved else 0

@@ -5,7 +5,7 @@ Linear rows are filled with addCoefLinear, which takes less than half the time o
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -14,16 +14,21 @@ from nnspec.backends.common import missing_package
 from nnspec.program import Program
 from nnspec.program.rows import IndicatorRows, LinearRows, ProductRows, QuadraticRows, Rows, SosRows, UnivariateRows
 
+Rename = Callable[[Iterable[str]], Iterable[str]]
 
-def build(program: Program) -> tuple[Any, list[Any]]:
-    """A PySCIPOpt model of a program with rows SCIP takes, and its variables in the order of the columns."""
+
+def build(program: Program, rename: Rename = iter) -> tuple[Any, list[Any]]:
+    """A PySCIPOpt model of a program with rows SCIP takes, and its variables in the order of the columns.
+
+    `rename` turns the readable names of all variables, or of a block of rows, into the names in the model.
+    """
     try:
         from pyscipopt import Model
     except ImportError as e:
         raise missing_package("scip", "PySCIPOpt", "pip install pyscipopt", e) from e
     model = Model(program.name)
     model.hideOutput()
-    variables = extend(model, program)
+    variables = extend(model, program, rename)
     objective = program.objective.affine
     expression = sum(
         (c * variables[j] for j, c in zip(objective.columns.tolist(), objective.values.tolist())), _constant(0.0)
@@ -34,16 +39,16 @@ def build(program: Program) -> tuple[Any, list[Any]]:
     return model, variables
 
 
-def extend(model: Any, program: Program) -> list[Any]:
+def extend(model: Any, program: Program, rename: Rename = iter) -> list[Any]:
     """Add a program's variables and rows, not its objective, to a PySCIPOpt model; the variables in their order."""
     infinity = model.infinity()
     add = model.addVar
     lo = [None if v <= -infinity else v for v in program.lo.tolist()]
     hi = [None if v >= infinity else v for v in program.hi.tolist()]
     kinds = ["CIB"[k] for k in program.kinds.tolist()]
-    variables = [add(n, k, a, b) for n, k, a, b in zip(program.column_names(), kinds, lo, hi)]
+    variables = [add(n, k, a, b) for n, k, a, b in zip(rename(program.column_names()), kinds, lo, hi)]
     for rows in program.rows:
-        _ADD[type(rows)](model, variables, rows)
+        _ADD[type(rows)](model, variables, rows, rename)
     return variables
 
 
@@ -60,13 +65,13 @@ def _limits(rows: LinearRows | QuadraticRows | IndicatorRows, constant: np.ndarr
         yield (None if a <= -infinity else a), (None if b >= infinity else b)
 
 
-def _add_linear(model: Any, variables: list[Any], rows: LinearRows) -> None:
+def _add_linear(model: Any, variables: list[Any], rows: LinearRows, rename: Rename) -> None:
     from pyscipopt.scip import Expr, ExprCons
 
     empty, add, coefficient = Expr({}), model.addCons, model.addCoefLinear
     ends, columns, values = rows.affine.indptr.tolist(), rows.affine.columns.tolist(), rows.affine.values.tolist()
     sides = _limits(rows, rows.affine.constant, model.infinity())
-    for k, (name, (lo, hi)) in enumerate(zip(rows.row_names(), sides)):
+    for k, (name, (lo, hi)) in enumerate(zip(rename(rows.row_names()), sides)):
         if lo is None and hi is None:
             continue
         row = add(ExprCons(empty, lo, hi), name)
@@ -74,7 +79,7 @@ def _add_linear(model: Any, variables: list[Any], rows: LinearRows) -> None:
             coefficient(row, variables[columns[t]], values[t])
 
 
-def _add_quadratic(model: Any, variables: list[Any], rows: QuadraticRows) -> None:
+def _add_quadratic(model: Any, variables: list[Any], rows: QuadraticRows, rename: Rename) -> None:
     from pyscipopt.scip import Expr, ExprCons, Term
 
     q, affine = rows.quadratic, rows.quadratic.affine
@@ -84,21 +89,21 @@ def _add_quadratic(model: Any, variables: list[Any], rows: QuadraticRows) -> Non
     for k, j, c in zip(affine.rows.tolist(), affine.columns.tolist(), affine.values.tolist()):
         terms[k][Term(variables[j])] = c
     sides = _limits(rows, affine.constant, model.infinity())
-    for name, term, (lo, hi) in zip(rows.row_names(), terms, sides):
+    for name, term, (lo, hi) in zip(rename(rows.row_names()), terms, sides):
         if lo is not None or hi is not None:
             model.addCons(ExprCons(Expr(term), lo, hi), name)
 
 
-def _add_products(model: Any, variables: list[Any], rows: ProductRows) -> None:
+def _add_products(model: Any, variables: list[Any], rows: ProductRows, rename: Rename) -> None:
     from pyscipopt.scip import Expr, ExprCons, Term
 
-    for name, z, x, y in zip(rows.row_names(), rows.z.tolist(), rows.x.tolist(), rows.y.tolist()):
+    for name, z, x, y in zip(rename(rows.row_names()), rows.z.tolist(), rows.x.tolist(), rows.y.tolist()):
         expression = Expr({Term(variables[x], variables[y]): 1.0, Term(variables[z]): -1.0})
         model.addCons(ExprCons(expression, 0.0, 0.0), name)
 
 
-def _add_univariate(model: Any, variables: list[Any], rows: UnivariateRows) -> None:
-    for name, y, x in zip(rows.row_names(), rows.y.tolist(), rows.x.tolist()):
+def _add_univariate(model: Any, variables: list[Any], rows: UnivariateRows, rename: Rename) -> None:
+    for name, y, x in zip(rename(rows.row_names()), rows.y.tolist(), rows.x.tolist()):
         model.addCons(variables[y] == _function(rows, variables[x]), name)
 
 
@@ -131,13 +136,13 @@ def _function(rows: UnivariateRows, x: Any) -> Any:
     raise AssertionError(f"bridges let {rows.function} through to SCIP")
 
 
-def _add_indicators(model: Any, variables: list[Any], rows: IndicatorRows) -> None:
+def _add_indicators(model: Any, variables: list[Any], rows: IndicatorRows, rename: Rename) -> None:
     from pyscipopt.scip import Expr, ExprCons, Term
 
     affine = rows.affine
     ends, columns, values = affine.indptr.tolist(), affine.columns.tolist(), affine.values.tolist()
     sides = _limits(rows, affine.constant, model.infinity())
-    for k, (name, (lo, hi)) in enumerate(zip(rows.row_names(), sides)):
+    for k, (name, (lo, hi)) in enumerate(zip(rename(rows.row_names()), sides)):
         binary, active = variables[rows.binary[k]], bool(rows.active[k])
         entries = [(Term(variables[columns[t]]), values[t]) for t in range(ends[k], ends[k + 1])]
         if hi is not None:  # SCIP's indicators are one-sided
@@ -148,10 +153,10 @@ def _add_indicators(model: Any, variables: list[Any], rows: IndicatorRows) -> No
             model.addConsIndicator(row, binary, active, name if hi is None else f"{name}.lower")
 
 
-def _add_sos(model: Any, variables: list[Any], rows: SosRows) -> None:
+def _add_sos(model: Any, variables: list[Any], rows: SosRows, rename: Rename) -> None:
     add = model.addConsSOS1 if rows.order == 1 else model.addConsSOS2
     weights = [float(k) for k in range(1, rows.columns.shape[1] + 1)]
-    for name, columns in zip(rows.row_names(), rows.columns.tolist()):
+    for name, columns in zip(rename(rows.row_names()), rows.columns.tolist()):
         add([variables[j] for j in columns], weights, name)
 
 

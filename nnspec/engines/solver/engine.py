@@ -108,7 +108,8 @@ class SolverEngine:
             bound = max(bound, floor(problem.objective.expression))
         if result.x is not None and judge.point is None:
             messages.append(f"the solver's solution does not hold when recomputed: {judge.last_violation}")
-        if objective is not None and status is Status.INFEASIBLE:
+        beaten = objective is not None and (limits.cutoff is None or self._better(problem, objective, limits.cutoff))
+        if beaten and status is Status.INFEASIBLE:
             messages.append(f"the solver claims infeasibility, but a point with value {objective:.9g} is feasible")
             status = Status.ERROR
         elif objective is not None and bound is not None:
@@ -132,6 +133,12 @@ class SolverEngine:
         elif status is Status.LIMIT and proven(objective, bound, limits.gap):
             status = Status.OPTIMAL
         return self._outcome(status, judge, bound, began, result, messages)
+
+    @staticmethod
+    def _better(problem: Problem, objective: float, cutoff: float) -> bool:
+        """Whether a value beats a cut-off by more than rounding."""
+        tolerance = LOSS_MISMATCH * max(1.0, abs(cutoff))
+        return objective < cutoff - tolerance if problem.minimize else objective > cutoff + tolerance
 
     def _nearly(self, objective: float, bound: float | None, limits: Limits, messages: list[str]) -> Status:
         """The solver met its gap, the recomputed objective does not: how far off is it?"""

@@ -1,9 +1,8 @@
 """What a reduction is: a smaller or easier problem with the same optimum, and the way back.
 
 `applies` is cheap and says None or, in the user's words, why the reduction steps aside; `apply` gives the cases whose
-best optimum is that of the problem (mostly one case; scaling gives one for each choice of signs). `inverse` maps a point
-of
-a case to a point of the problem with the same objective, `forward` the other way, so that start points survive.
+best optimum is that of the problem (mostly one case; scaling gives one for each choice of signs). `inverse` maps a
+point of a case to a point of the problem with the same objective, `forward` the other way, so that start points survive.
 """
 
 from __future__ import annotations

@@ -1,0 +1,85 @@
+"""The choice of engine: each is asked whether it takes the problem, in the order of what wins where it applies."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from nnspec.engines.interface import Engine
+from nnspec.errors import Diagnostic, UnsupportedError, UsageError
+from nnspec.problem.problem import Problem
+
+ENGINES = ("auto", "solver", "cells", "boxes")
+
+_SMOOTH = {"tanh", "sigmoid", "softplus", "gelu", "silu"}
+
+
+@dataclass(frozen=True)
+class Choice:
+    """An engine, and why this one and not the others."""
+
+    engine: Engine
+    reasons: tuple[str, ...]
+
+
+def engine_named(name: str, backend: str | None = None, encodings: Mapping[str, str] | None = None) -> Engine:
+    """The engine that users call `name`. Raises UsageError for unknown names."""
+    if name == "cells":
+        from nnspec.engines.cells import CellsEngine
+
+        return CellsEngine()
+    if name == "boxes":
+        from nnspec.engines.boxes import BoxesEngine
+
+        return BoxesEngine()
+    if name == "solver":
+        from nnspec.engines.solver.engine import SolverEngine
+
+        return SolverEngine(backend or "scip", encodings)
+    raise UsageError(Diagnostic("NNS326", f"unknown engine {name!r}", help=f"choose from {', '.join(ENGINES)}"))
+
+
+def choose(problem: Problem, engine: str = "auto", backend: str | None = None,
+           encodings: Mapping[str, str] | None = None) -> Choice:  # fmt: skip
+    """The engine for a problem. With "auto" the first that takes it and is known to win on its kind of problem.
+
+    Raises UnsupportedError if the engine asked for does not take the problem, UsageError for unknown names.
+    """
+    if engine not in ENGINES:
+        engine_named(engine)
+    if engine in ("cells", "boxes"):
+        chosen = engine_named(engine)
+        reason = chosen.accepts(problem)
+        if reason is not None:
+            raise UnsupportedError(Diagnostic("NNS900", f"the {engine} engine cannot solve this problem: {reason}",
+                                              help="leave the engine out, and one that can is chosen"))  # fmt: skip
+        return Choice(chosen, (f"engine {engine}, as asked for",))
+    solver = engine_named("solver", backend, encodings)
+    if engine == "solver":
+        return Choice(solver, ("engine solver, as asked for",))
+    if backend is not None or encodings:
+        asked = "a backend" if backend is not None else "an encoding"
+        return Choice(solver, (f"engine solver, since {asked} was asked for",))
+    reasons: list[str] = []
+    for name in _candidates(problem):
+        candidate = engine_named(name)
+        reason = candidate.accepts(problem)
+        if reason is None:
+            return Choice(candidate, (*reasons, f"engine {name}: {_STRENGTH[name]}"))
+        reasons.append(f"engine {name}: not used, {reason}")
+    return Choice(solver, (*reasons, "engine solver: a mathematical program on a general solver"))
+
+
+_STRENGTH = {
+    "cells": "branch-and-bound over activation patterns, for one hidden layer of piecewise-linear neurons",
+    "boxes": "branch-and-bound on hidden weights with the neuron-separable dual bound, for smooth neurons",
+}
+
+
+def _candidates(problem: Problem) -> tuple[str, ...]:
+    """Engines worth asking before the solver: those that exploit what the network consists of."""
+    networks = [n for n in problem.networks.values() if n.free]
+    if len(networks) != 1:
+        return ()
+    kinds = {layer.activation.kind for layer in networks[0].layers if layer.name not in networks[0].outputs}
+    return ("boxes",) if kinds & _SMOOTH else ("cells",)

@@ -1,0 +1,277 @@
+"""The whole way of a solve: incumbents -> reductions -> engine -> back -> evaluated again.
+
+`solve_problem` is what the command line and the Python interface call. The engines `cells` and `boxes` know the
+structure themselves and get the problem as it stands; the solver engine gets the cases that the reductions leave, one
+after the other, with the best objective so far as a common cut-off. Nothing an engine says is taken on trust: points are
+mapped back and evaluated on the problem as the user stated it, and a bound above a known point is an error.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+
+from nnspec.engines.choose import choose
+from nnspec.engines.interface import Engine, Limits, OnProgress, Outcome, Progress, Status
+from nnspec.problem.evaluate import objective, violations
+from nnspec.problem.problem import Point, Problem
+from nnspec.reductions import Case, Chain, reduce
+from nnspec.tolerances import FEASIBILITY, LOSS_MISMATCH, proven
+
+FIRST_STARTS = 1000
+Explain = Callable[[str], None]
+
+
+def solve_problem(problem: Problem, limits: Limits = Limits(), engine: str = "auto",  # noqa: B008
+                  backend: str | None = None, encodings: Mapping[str, str] | None = None,
+                  start: tuple[Point, ...] = (), on_progress: OnProgress | None = None,
+                  stop: threading.Event | None = None, explain: Explain | None = None, reductions: bool = True,
+                  incumbents: bool = True) -> Outcome:  # fmt: skip
+    """Solve a problem to the limits with the engine and backend asked for, or the ones that suit it.
+
+    `explain` gets a line for each reduction and engine, used or not, with the reason. `reductions` and `incumbents`
+    switch those stages off. The Outcome is in the problem's own weights, sense and units. Raises UnsupportedError if no
+    engine takes the problem, UsageError for unknown names.
+    """
+    say = explain or (lambda line: None)
+    choice = choose(problem, engine, backend, encodings)
+    run = _Run(problem, limits, on_progress, stop, say)
+    for point in start:
+        run.consider(point)
+    if incumbents:
+        run.search(start)
+    for line in choice.reasons:
+        say(line)
+    if choice.engine.name != "solver" or not reductions:
+        return run.direct(choice.engine)
+    return run.reduced(choice.engine)
+
+
+@dataclass
+class _Run:
+    problem: Problem
+    limits: Limits
+    on_progress: OnProgress | None
+    stop: threading.Event | None
+    say: Explain
+    began: float = field(default_factory=time.monotonic)
+    points: list[tuple[float, Point]] = field(default_factory=list)  # (value in the minimising sense, point), best first
+    nodes: int = 0
+    messages: list[str] = field(default_factory=list)
+
+    @property
+    def sign(self) -> float:
+        return 1.0 if self.problem.minimize else -1.0
+
+    @property
+    def upper(self) -> float:
+        return self.points[0][0] if self.points else math.inf
+
+    @property
+    def best(self) -> Point | None:
+        return self.points[0][1] if self.points else None
+
+    def value(self) -> float | None:
+        """The best objective in the problem's own sense."""
+        return self.sign * self.upper if self.points else None
+
+    def left(self) -> float | None:
+        if self.limits.time is None:
+            return None
+        return max(0.0, self.limits.time - (time.monotonic() - self.began))
+
+    def stopped(self) -> bool:
+        return (self.stop is not None and self.stop.is_set()) or self.left() == 0.0
+
+    def consider(self, point: Point) -> bool:
+        """Keep a point if it holds; says whether it is the best so far."""
+        if violations(self.problem, point):
+            return False
+        value = self.sign * objective(self.problem, point)
+        if math.isnan(value):
+            return False
+        better = value < self.upper
+        self.points.append((value, point))
+        self.points.sort(key=lambda item: item[0])
+        del self.points[20:]
+        return better
+
+    def report(self, bound: float | None, nodes: int, new: bool) -> None:
+        if self.on_progress is not None:
+            seconds = time.monotonic() - self.began
+            self.on_progress(Progress(seconds, self.value(), bound, nodes, self.best if new else None))
+
+    # -- first solutions ---------------------------------------------------------------------------------------
+
+    def search(self, start: tuple[Point, ...]) -> None:
+        if not any(n.free for n in self.problem.networks.values()):
+            return
+        from nnspec.incumbents import local_search
+
+        left = self.left()
+        began = time.monotonic()
+        held = tuple(p for _, p in self.points)
+        found = local_search(self.problem, self.limits.seed, FIRST_STARTS, None if left is None else 0.3 * left,
+                             first=held, stop=self.stop)  # fmt: skip
+        new = [self.consider(p) for p in found]
+        if self.points:
+            self.say(f"first incumbent {self.value():.6g} by local search in {time.monotonic() - began:.1f} s")
+            self.report(None, 0, any(new))
+        else:
+            self.say("local search found no feasible network")
+
+    # -- engines that take the problem as it is ------------------------------------------------------------------
+
+    def direct(self, engine: Engine) -> Outcome:
+        r = engine.solve(self.problem, replace(self.limits, time=self.left()), tuple(p for _, p in self.points),
+                         self.on_progress, self.stop)  # fmt: skip
+        if r.point is not None:
+            self.consider(r.point)
+        self.messages += r.messages
+        self.nodes += r.nodes
+        status, value = r.status, self.value()
+        if value is not None and status is Status.INFEASIBLE:
+            self.messages.append(f"{engine.name} claims infeasibility, but a point with value {value:.9g} is feasible")
+            status = Status.ERROR
+        bound = self._checked(r.bound)
+        if r.bound is not None and bound is None:
+            status = Status.ERROR
+        return self._outcome(status, bound, r)
+
+    # -- the solver engine on reduced problems -------------------------------------------------------------------
+
+    def reduced(self, engine: Engine) -> Outcome:
+        chain = reduce(self.problem, self.upper)
+        for step in chain.steps:
+            self.say(str(step))
+        if not any(step.applied for step in chain.steps):
+            _describe(engine, self.problem, self.say, "")
+            return self.direct(engine)
+        bound, last, complete, failed = self._cases(engine, chain)
+        value = self.value()
+        if failed:
+            return self._outcome(Status.ERROR, None, last)
+        if complete and value is None:
+            return self._outcome(Status.INFEASIBLE, None, last)
+        if complete and not chain.exact and not self._closed(bound):
+            self.say("the relaxed problem's optimum is not attained within the boxes: solving the problem as it stands")
+            r = self.direct(engine)
+            known = [b for b in (r.bound, bound) if b is not None]
+            best = (max if self.problem.minimize else min)(known) if known else None
+            status = Status.OPTIMAL if r.status is Status.LIMIT and self._closed(best) else r.status
+            return replace(r, bound=best, status=status)
+        if self._closed(bound) and (complete or proven(value, bound, self.limits.gap)):
+            if value is not None and bound is not None and not proven(value, bound, self.limits.gap):
+                self.messages.append(f"the bound {bound:.9g} is {abs(value - bound):.2g} off the recomputed objective: the "
+                                     "solver's tolerances allow no more")  # fmt: skip
+            return self._outcome(Status.OPTIMAL, bound, last)
+        interrupted = self.stop is not None and self.stop.is_set()
+        return self._outcome(Status.INTERRUPTED if interrupted else Status.LIMIT, bound, last)
+
+    def _cases(self, engine: Engine, chain: Chain) -> tuple[float | None, Outcome | None, bool, bool]:
+        """Solve the cases: (bound, last outcome, whether all are finished, whether one failed)."""
+        from nnspec.engines.solver.judge import floor
+
+        cases = sorted(chain.cases, key=lambda c: self._rank(c))
+        lowest = floor(self.problem.objective.expression) if self.problem.minimize else -math.inf
+        bounds: list[float] = []
+        finished, last, failed = True, None, False
+        for number, case in enumerate(cases):
+            if self.stopped():
+                bounds += [lowest] * (len(cases) - number)
+                finished = False
+                break
+            rest = len(cases) - number
+            label = f"case {number + 1} of {len(cases)}{', ' + case.label if case.label else ''}: " if case.label else ""
+            _describe(engine, case.problem, self.say, label)
+            last, bound, done = self._case(engine, case, rest, min([*bounds, lowest if rest > 1 else math.inf]))
+            failed |= last.status is Status.ERROR
+            finished &= done
+            bounds.append(max(bound, lowest))
+        bound = min(bounds)
+        checked = self._checked(self.sign * min(bound, self.upper)) if math.isfinite(min(bound, self.upper)) else None
+        return checked, last, finished, failed
+
+    def _rank(self, case: Case) -> float:
+        """The best known point of a case: good ones come first, their solutions cut off the others."""
+        values = [value for value, p in self.points if case.forward(p) is not None]
+        return min(values, default=math.inf)
+
+    def _case(self, engine: Engine, case: Case, rest: int, others: float) -> tuple[Outcome, float, bool]:
+        """The outcome of a case, its bound in the minimising sense, and whether it is finished."""
+        starts = tuple(q for _, p in self.points if (q := case.forward(p)) is not None)
+        cutoff = None
+        if self.points and (not starts or self._rank(case) > self.upper):
+            # everything as good as the incumbent up to the gap counts as found
+            cutoff = self.sign * (self.upper - self.limits.gap * max(1e-9, abs(self.upper)))
+        left = self.left()
+        limits = replace(self.limits, time=None if left is None else left / rest, cutoff=cutoff)
+
+        def listen(p: Progress) -> None:
+            new = p.point is not None and self.consider(case.inverse(p.point))
+            bound = None if p.bound is None else min(self.sign * p.bound, others, self.upper)
+            known = None if bound is None or not math.isfinite(bound) else self.sign * bound
+            self.report(known, self.nodes + p.nodes, new)
+
+        r = engine.solve(case.problem, limits, starts, listen, self.stop)
+        self.nodes += r.nodes
+        self.messages += [f"{case.label}: {m}" if case.label else m for m in r.messages]
+        if r.point is not None:
+            self.consider(case.inverse(r.point))
+        if r.status is Status.INFEASIBLE:
+            return r, (self.sign * cutoff if cutoff is not None else math.inf), True
+        bound = -math.inf if r.bound is None else self.sign * r.bound
+        for value, p in self.points:
+            if case.forward(p) is not None and bound > value + LOSS_MISMATCH * max(1.0, abs(value)):
+                self.messages.append(f"the bound {bound:.9g} of {case.label or 'the reduced problem'} contradicts a known "
+                                     f"point with value {value:.9g}")  # fmt: skip
+                return replace(r, status=Status.ERROR), bound, True
+        return r, bound, r.status is Status.OPTIMAL
+
+    # -- conclusions ---------------------------------------------------------------------------------------------
+
+    def _closed(self, bound: float | None) -> bool:
+        """Whether bound and incumbent agree up to what the tolerances of a solver allow."""
+        value = self.value()
+        if value is None or bound is None:
+            return False
+        return proven(value, bound, self.limits.gap) or abs(value - bound) <= LOSS_MISMATCH * max(1.0, abs(value))
+
+    def _checked(self, bound: float | None) -> float | None:
+        """The bound, moved to the incumbent where rounding put it a hair above; None where it contradicts it."""
+        if bound is None or not self.points or not math.isfinite(bound):
+            return bound if bound is not None and math.isfinite(bound) else None
+        excess = self.sign * bound - self.upper
+        if excess > LOSS_MISMATCH * max(1.0, abs(self.upper)) + FEASIBILITY:
+            self.messages.append(f"the bound {bound:.9g} contradicts a known point with value {self.value():.9g}; it is "
+                                 "not reported")  # fmt: skip
+            return None
+        return self.value() if excess > 0 else bound
+
+    def _outcome(self, status: Status, bound: float | None, last: Outcome | None) -> Outcome:
+        seconds = time.monotonic() - self.began
+        point, value = self.best, self.value()
+        if status is Status.OPTIMAL and point is None:
+            status = Status.ERROR
+        if last is None:
+            return Outcome(status, point, value, bound, seconds, self.nodes, "solver", "", {}, tuple(self.messages))
+        messages = tuple(dict.fromkeys(self.messages))
+        return replace(last, status=status, point=point, objective=value, bound=bound, seconds=seconds, nodes=self.nodes,
+                       messages=messages)  # fmt: skip
+
+
+def _describe(engine: Engine, problem: Problem, say: Explain, label: str) -> None:
+    """Size and class of the program that an engine builds, if it builds one."""
+    compile_ = getattr(engine, "compile", None)
+    if compile_ is None:
+        return
+    from nnspec.program.classify import classify
+
+    compiled = compile_(problem)
+    program = compiled.program
+    say(f"{label}{classify(program)} with {program.columns} variables and {program.row_count} rows")
+    for ordering in getattr(compiled, "orderings", ()):
+        say(f"  {ordering.explain()}")

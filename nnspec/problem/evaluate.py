@@ -41,9 +41,12 @@ def value(problem: Problem, point: Point, e: ex.Expression) -> float:
         case ex.Product(factors=factors):
             return math.prod(value(problem, point, f) for f in factors)
         case ex.Quotient(numerator=a, denominator=b):
-            return value(problem, point, a) / value(problem, point, b)
+            numerator, denominator = value(problem, point, a), value(problem, point, b)
+            return numerator / denominator if denominator != 0 else math.nan
         case ex.Power(base=a, exponent=k):
-            return float(value(problem, point, a) ** k)
+            base = value(problem, point, a)
+            defined = base > 0 or (base == 0 and k > 0) or (base < 0 and k == int(k))
+            return float(base**k) if defined else math.nan
         case ex.Function(name="min" | "max" as name, arguments=arguments):
             values = [value(problem, point, a) for a in arguments]
             return min(values) if name == "min" else max(values)

@@ -82,7 +82,7 @@ class Context:
     broken: bool = False  # some statements could not be read: names may only seem to be missing
     definitions: dict[str, Definition] = field(default_factory=dict)
     busy: list[Definition] = field(default_factory=list)  # definitions under way, each for the one before it
-    diagnostics: list[Diagnostic] = field(default_factory=list)
+    diagnostics: dict[Diagnostic, None] = field(default_factory=dict)  # in order, each once
     parameters: dict[str, object] = field(default_factory=dict)
     data: dict[str, DataInfo] = field(default_factory=dict)
     networks: dict[str, Network] = field(default_factory=dict)
@@ -100,8 +100,7 @@ class Context:
     sample_outputs: dict[int, tuple[ex.Expression, str, str, int, int]] = field(default_factory=dict)
 
     def report(self, diagnostic: Diagnostic) -> None:
-        if diagnostic not in self.diagnostics:
-            self.diagnostics.append(diagnostic)
+        self.diagnostics.setdefault(diagnostic)
 
     def warn(self, code: str, message: str, span: Span, label: str = "", help: str | None = None) -> None:
         self.report(Diagnostic(code, message, (Label(span, label),), help, "warning"))

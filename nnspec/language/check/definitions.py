@@ -57,7 +57,12 @@ def define(ctx: Context, definition: Definition) -> None:
 def _set(ctx: Context, node: sx.Expr) -> Value:
     value = evaluate(ctx, node, {})
     match value:
-        case Interval() | IntegerInterval() | FiniteSet() | Binary():
+        case Interval(low, high):
+            if as_integer(low) is None or as_integer(high) is None:
+                help = "both ends must be whole numbers; a range of real numbers is named by let"
+                fail("NNS034", f"a set is finite, but this is {describe(value)}", node.span, help=help)
+            return IntegerInterval(low, high)
+        case IntegerInterval() | FiniteSet() | Binary():
             return value
         case Vector(items):
             seen = []

@@ -113,7 +113,7 @@ def _collected(ctx: Context, node: sx.Call, env: Env) -> tuple[list[Value], list
             items = value.items
         elif isinstance(value, Family):
             items = tuple(value.members.values())
-        elif isinstance(value, Interval):
+        elif isinstance(value, Interval | IntegerInterval):
             fail(
                 "NNS034",
                 f"{node.function.span.text} of {describe(value)} is not defined",
@@ -197,7 +197,7 @@ def _len(ctx: Context, node: sx.Call, env: Env) -> Value:
             return ctx.data[name].data.samples
         case Family(_, members):
             return len(members)
-        case Interval(low, high):
+        case Interval(low, high) | IntegerInterval(low, high):
             first, last = as_integer(low), as_integer(high)
             if first is not None and last is not None:
                 return max(0, last - first + 1)
@@ -264,6 +264,8 @@ def _on_sample(ctx: Context, name: str, row: Row, node: sx.Call) -> Value:
     data = info.data
     x = np.asarray(row.items, dtype=float)
     raw = x if data.x_scaling is None else data.x_scaling.invert(x)
+    if not network.free:
+        return _outputs([float(v) for v in predict(network, {}, raw[None, :])[0]])
     ctx.count(1 + len(raw) // 8, node.span)
     parts = tuple(ex.Constant(float(v), span=node.span) for v in raw)
     outputs: list[Value] = []

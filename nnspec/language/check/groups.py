@@ -8,7 +8,16 @@ from dataclasses import dataclass
 from nnspec.language import syntax as sx
 from nnspec.language.check.context import Context, fail
 from nnspec.language.check.evaluate import evaluate, integer
-from nnspec.language.check.values import FiniteSet, Interval, Vector, as_integer, describe, given, plural
+from nnspec.language.check.values import (
+    FiniteSet,
+    IntegerInterval,
+    Interval,
+    Vector,
+    as_integer,
+    describe,
+    given,
+    plural,
+)
 from nnspec.language.sources.errors import did_you_mean
 from nnspec.problem import groups
 from nnspec.problem.groups import Generator
@@ -120,7 +129,7 @@ def _position(ctx: Context, node: sx.Expr, on: Ground) -> list[int]:
     value = evaluate(ctx, node, {})
     items: Sequence[object]
     match value:
-        case Interval(low, high):
+        case Interval(low, high) | IntegerInterval(low, high):
             first, last = as_integer(low), as_integer(high)
             if first is None or last is None or last < first:
                 fail("NNS082", f"{describe(value)} names no positions", node.span)

@@ -9,7 +9,9 @@ from nnspec.language import syntax as sx
 from nnspec.language.check.context import Context, Use, fail
 from nnspec.language.check.evaluate import Env, evaluate, number
 from nnspec.language.check.values import DataRef, NetworkRef, Value, describe, plural, show
+from nnspec.problem import Objective, Point, Problem
 from nnspec.problem import expression as ex
+from nnspec.problem.evaluate import loss
 from nnspec.problem.losses import REGRESSION
 
 OPTIONS: dict[str, tuple[str, ...]] = {
@@ -46,7 +48,14 @@ def loss_call(ctx: Context, node: sx.Call, env: Env) -> Value:
     check_use(ctx, network.name, data.name, node.span)
     _check_targets(ctx, kind, network.name, data.name, node.span)
     ctx.uses.append(Use(network.name, data.name, node.span))
-    return ex.Loss(kind, network.name, data.name, **values, span=node.span)
+    result = ex.Loss(kind, network.name, data.name, **values, span=node.span)
+    return result if ctx.networks[network.name].free else _constant(ctx, result)
+
+
+def _constant(ctx: Context, e: ex.Loss) -> float:
+    """The loss of a network whose weights are all constants."""
+    shell = Problem("", ctx.networks, {e.data: ctx.data[e.data].data}, {}, Objective("satisfy", None))
+    return loss(shell, Point(), e)
 
 
 def _option(ctx: Context, kind: str, name: str, node: sx.Expr, env: Env) -> float:

@@ -7,8 +7,9 @@ from nnspec.language.check.context import Context, fail
 from nnspec.language.check.evaluate import Env, evaluate
 from nnspec.language.check.paths import tensor
 from nnspec.language.check.values import NetworkRef, Part, Value, describe
+from nnspec.problem import Objective, Point, Problem
 from nnspec.problem import expression as ex
-from nnspec.problem.evaluate import consumers
+from nnspec.problem.evaluate import consumers, size
 
 SIZES = ("l0", "neurons", "inputs", "l1", "l2")
 
@@ -68,9 +69,6 @@ def size_call(ctx: Context, node: sx.Call, env: Env) -> Value:
 
 
 def _constant(ctx: Context, e: ex.Size) -> float:
-    from nnspec.problem import Objective, Point, Problem
-    from nnspec.problem.evaluate import size
-
     return size(Problem("", ctx.networks, {}, {}, Objective("satisfy", None)), Point(), e)
 
 

@@ -13,6 +13,7 @@ from nnspec.encodings.context import Context
 from nnspec.encodings.expressions import Expressions
 from nnspec.encodings.logic import Constraints
 from nnspec.encodings.parameters import Parameters, add_parameters
+from nnspec.encodings.recover import centre_jumps, lift_margins
 from nnspec.encodings.registry import kinds, template
 from nnspec.encodings.runs import Runs, every_expression
 from nnspec.encodings.sizes import Sizes
@@ -61,7 +62,7 @@ class Compiled:
 
     def point(self, x: np.ndarray) -> Point:
         """Weights and variables of a solution vector: discrete entries rounded to their domain, entries whose
-        indicator says zero exactly zero, everything inside its bounds."""
+        indicator says zero exactly zero, everything inside its bounds, sign neurons off their jump."""
         x = np.array(x, dtype=float)
         program = self.program
         x = np.clip(x, program.lo, program.hi)
@@ -75,6 +76,8 @@ class Compiled:
                 values = np.asarray(p.values)
                 value = values[np.argmin(np.abs(value[..., None] - values), axis=-1)]
             parameters[p.name] = value + 0.0
+        centre_jumps(self.problem, self.runs.all if self.runs is not None else (), x, parameters)
+        lift_margins(self.problem, parameters)
         return Point(parameters, {name: float(c.value(x)) for name, c in self.variables.items()})
 
 

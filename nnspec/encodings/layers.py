@@ -29,6 +29,7 @@ class Run:
     """A network on a batch: outputs and scores (before a softmax) as expressions (N, m), with bounds, and all layers."""
 
     network: Network
+    inputs: Affine  # (N, d), scaled
     outputs: Affine
     scores: Affine
     output_bounds: Interval
@@ -84,7 +85,7 @@ def encode_network(context: Context, parameters: Parameters, network: Network, i
 
     outputs, output_bounds = gather(False)
     scores, score_bounds = gather(True)
-    return Run(network, outputs, scores, output_bounds, score_bounds, results, before, bounds)
+    return Run(network, inputs, outputs, scores, output_bounds, score_bounds, results, before, bounds)
 
 
 def _affine(context: Context, parameters: Parameters, layer: Layer, sources: list[Affine], ranges: list[Interval],

@@ -38,10 +38,14 @@ def agrees(problem, encodings=None, points=6, seed=0, slack=0.0, **options):
         assert abs(value - expected) <= 1e-8 * (1 + abs(expected)) + slack
         back = compiled.point(x)
         assert abs(objective(problem, back) - expected) <= 1e-8 * (1 + abs(expected))
-        if not compiled.orderings:
+        if not compiled.orderings and not jumps(problem):
             for name, v in point.parameters.items():
                 np.testing.assert_allclose(back.parameters[name], v, atol=1e-12)
     return compiled
+
+
+def jumps(problem):
+    return any(layer.activation.kind in ("sign", "step") for f in problem.networks.values() for layer in f.layers)
 
 
 def near_a_jump(problem, point):

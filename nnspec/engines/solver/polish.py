@@ -37,7 +37,8 @@ def polish(backend: Backend, program: Program, x: np.ndarray, limits: Limits, op
     start = np.array(x)
     start[columns] = values
     settings = {**options, **TIGHT.get(backend.name, {})}
-    result = backend.solve(fixed, replace(limits, time=SECONDS, nodes=None, cutoff=None), [start], options=settings)
+    seconds = SECONDS if limits.time is None else min(SECONDS, max(1.0, limits.time))
+    result = backend.solve(fixed, replace(limits, time=seconds, nodes=None, cutoff=None), [start], options=settings)
     if result.x is None:
         return None, "with its discrete decisions rounded to integers the solver's solution is infeasible"
     return result.x, ""

@@ -12,7 +12,7 @@ from nnspec.problem import losses
 from nnspec.problem.forward import forward, predict, scores
 from nnspec.problem.network import Layer, Network
 from nnspec.problem.problem import Point, Problem
-from nnspec.tolerances import FEASIBILITY
+from nnspec.tolerances import FEASIBILITY, STRICT_MARGIN
 
 _FUNCTIONS = {
     "exp": np.exp, "log": np.log, "sqrt": np.sqrt, "sin": np.sin, "cos": np.cos, "tanh": np.tanh, "abs": np.abs,
@@ -194,10 +194,10 @@ def _negated(problem: Problem, point: Point, e: ex.Expression) -> float:
         case ex.Comparison(operator=op, left=a, right=b):
             d = value(problem, point, a) - value(problem, point, b)
             if op == "==":
-                return 0.0 if abs(d) > FEASIBILITY else FEASIBILITY
-            # not (a <= b) is a > b: on the boundary it is violated by the smallest amount that counts
+                return 0.0 if abs(d) > FEASIBILITY else STRICT_MARGIN
+            # not (a <= b) is a > b: on the boundary it is violated, by an amount that counts
             excess = d if op == "<=" else -d
-            return 0.0 if excess > 0 else max(FEASIBILITY, -excess)
+            return 0.0 if excess > 0 else max(STRICT_MARGIN, -excess)
         case ex.And(parts=parts):
             return min(_negated(problem, point, p) for p in parts)
         case ex.Or(parts=parts):

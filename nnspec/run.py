@@ -7,11 +7,10 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
-from nnspec.engines.interface import Engine, OnProgress, Outcome
-from nnspec.errors import Diagnostic, UsageError
+from nnspec.engines.interface import OnProgress, Outcome
+from nnspec.engines.run import solve_problem
 from nnspec.problem.problem import Problem
 from nnspec.settings import Settings
 from nnspec.solution.conclude import check_writable, conclude
@@ -29,30 +28,15 @@ def run(problem: Problem, settings: Settings, output: OutputFolder | None = None
     """
     if output is not None:
         check_writable(problem, output)
-    choice = choose(problem, settings)
-    for line in choice.reasons:
-        if explain is not None:
-            explain(line)
     with interruptible() as stop:
-        outcome = in_thread(lambda: choice.engine.solve(problem, settings.limits, (), on_progress, stop), stop)
+        outcome = in_thread(
+            lambda: solve_problem(
+                problem, settings.limits, settings.engine, settings.backend, settings.encoding,
+                on_progress=on_progress, stop=stop, explain=explain,
+            ),
+            stop,
+        )  # fmt: skip
     return conclude(problem, outcome, settings.plain(), output)
-
-
-@dataclass(frozen=True)
-class Choice:
-    """An engine, and why this one."""
-
-    engine: Engine
-    reduced: Problem
-    reasons: tuple[str, ...]
-
-
-def choose(problem: Problem, settings: Settings) -> Choice:
-    if settings.engine not in ENGINES:
-        raise _unknown_engine(settings.engine)
-    from nnspec.engines.solver.engine import SolverEngine
-
-    return Choice(SolverEngine(settings.backend or "scip", settings.encoding), problem, ())
 
 
 @contextmanager
@@ -108,10 +92,3 @@ def problem_of(spec: str | os.PathLike[str] | Problem, params: Mapping[str, obje
     from nnspec.language.load import load_problem
 
     return load_problem(spec, params)
-
-
-ENGINES = ("auto", "solver", "cells", "boxes")
-
-
-def _unknown_engine(name: str) -> UsageError:
-    return UsageError(Diagnostic("NNS326", f"unknown engine {name!r}", help=f"choose from {', '.join(ENGINES)}"))

@@ -65,7 +65,8 @@ class Settings:
 
     @property
     def limits(self) -> Limits:
-        return Limits(self.time_limit, self.gap, self.node_limit, self.threads, self.memory_limit, self.seed)
+        return Limits(time=self.time_limit, gap=self.gap, nodes=self.node_limit, threads=self.threads,
+                      memory=self.memory_limit, seed=self.seed)  # fmt: skip
 
     def updated(self, given: Mapping[str, Any]) -> Settings:
         """With the given values (None: not given) in place of the old ones; encodings are added."""

@@ -34,16 +34,21 @@ def dump_stage(stage: str, spec: str, definitions: tuple[str, ...], params: str 
     if stage == "problem":
         print_value(problem)
         return
-    from nnspec.run import choose
+    from nnspec.reductions import reduce
 
-    choice = choose(problem, settings)
+    chain = reduce(problem)
     if stage == "reduced":
-        print_value(choice.reduced)
-        return
-    from nnspec.encodings.compile import compile_problem
+        for step in chain.steps:
+            click.echo(f"# {step}")
+    for case in chain.cases:
+        if case.label:
+            click.echo(f"# case {case.label}")
+        if stage == "reduced":
+            print_value(case.problem)
+        else:
+            from nnspec.encodings.compile import compile_problem
 
-    program = compile_problem(choice.reduced, settings.encoding, backend=settings.backend or "").program
-    print_value(program)
+            print_value(compile_problem(case.problem, settings.encoding, backend=settings.backend or "").program)
 
 
 def print_value(value: Any) -> None:

@@ -86,17 +86,23 @@ def _finite(x: float) -> float | None:
 
 
 def model(problem: Problem, settings: Settings) -> dict[str, Any]:
-    """Size and class of the program, before and after reductions, and the engine that would be used."""
-    from nnspec.run import choose
+    """Size and class of the program, before and after reductions, and the engine that would be used with the reasons."""
+    from nnspec.engines.choose import choose
+    from nnspec.reductions import reduce
 
     found: dict[str, Any] = {"as written": _program(problem, settings)}
     try:
-        choice = choose(problem, settings)
+        choice = choose(problem, settings.engine, settings.backend, settings.encoding)
     except UnsupportedError as error:
-        return found | {"engine": None, "why": error.diagnostics[0].message}
-    if choice.reduced is not problem:
-        found["reduced"] = _program(choice.reduced, settings)
-    return found | {"engine": choice.engine.name, "why": list(choice.reasons)}
+        return found | {"engine": None, "reasons": [error.diagnostics[0].message], "reductions": []}
+    chain = reduce(problem)
+    if any(step.applied for step in chain.steps):
+        count = len(chain.cases)
+        found["reduced" if count == 1 else f"reduced, the first of {count} cases"] = _program(
+            chain.cases[0].problem, settings
+        )
+    steps = [str(step) for step in chain.steps]
+    return found | {"engine": choice.engine.name, "reasons": list(choice.reasons), "reductions": steps}
 
 
 def _program(problem: Problem, settings: Settings) -> dict[str, Any]:
@@ -138,7 +144,10 @@ def show(found: dict[str, Any]) -> None:
     for stage, program in found["model"].items():
         if isinstance(program, dict):
             click.echo(f"model {stage}: {_size(program)}")
-    click.echo(f"engine: {found['model']['engine'] or 'none takes it: ' + found['model']['why']}")
+    for line in found["model"]["reductions"]:
+        click.echo(f"reduction {line}")
+    for line in found["model"]["reasons"]:
+        click.echo(line)
 
 
 def _names(names: list[str] | int) -> str:

@@ -31,9 +31,10 @@ def read_source(path: str | os.PathLike[str], name: str | None = None, span: Spa
     """
     name = name or os.fspath(path)
     try:
+        mode = os.stat(path).st_mode
+        if span is not None and not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):  # opening a pipe would wait
+            raise SpecError(diagnostic("NNS010", f"{name} is not a regular file", span))
         with open(path, "rb") as file:
-            if span is not None and not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise SpecError(diagnostic("NNS010", f"{name} is not a file", span))
             content = file.read(MAX_BYTES + 1)
     except (OSError, ValueError) as error:
         raise SpecError(_unreadable(Path(path), name, error, span)) from None

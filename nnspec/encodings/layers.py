@@ -148,7 +148,7 @@ def _padded(x: Affine) -> Affine:
 def _conv(context: Context, layer: Layer, x: Affine, w: Affine, path: str) -> Affine:
     taps, index = convolution_as_dense(layer, x.shape[1:])
     products = multiply(context, _padded(x)[:, taps], w.reshape(-1)[index].reshape(1, *index.shape), f"{path}.product")
-    return products.sum(axis=2)
+    return products.sum(axis=2).reshape(x.shape[0], *layer.shape)
 
 
 def _window_index(layer: Layer, shape: tuple[int, ...]) -> np.ndarray:

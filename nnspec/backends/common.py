@@ -71,28 +71,40 @@ def result_of(program: Program, status: Status, x: np.ndarray | None, bound: flo
     return BackendResult(status, x, objective, bound, seconds, nodes, version, settings or {}, tuple(notes))
 
 
-def in_thread(work: Callable[[], Any], stop: threading.Event | None, stopped: threading.Event) -> None:
-    """Run a solver call in a thread of its own; sets `stopped` on Ctrl-C or when `stop` is set, then waits for its end.
+def in_thread(work: Callable[[], Any], stop: threading.Event | None, stopped: threading.Event,
+              interrupt: Callable[[], Any] | None = None) -> None:  # fmt: skip
+    """Run a solver call in a thread of its own and wait for its end.
 
-    Python handles Ctrl-C in the main thread between bytecodes, so a solver that holds it would never notice.
+    Ctrl-C, or `stop` once it is set, sets `stopped`; then `interrupt` is called until the work ends (again and again,
+    since a request before a solver begins is lost). A third Ctrl-C gives up on a solver that does not react. The
+    reason for the thread: Python handles Ctrl-C in the main thread between bytecodes, so a solver that occupies it
+    would never notice, and SCIP's own handler prints to stdout.
     """
     errors: list[BaseException] = []
+    done = threading.Event()  # not Thread.join: an interrupted join takes a running thread for a finished one
+    presses = 0
 
     def call() -> None:
         try:
             work()
         except BaseException as e:
             errors.append(e)
+        finally:
+            done.set()
 
-    thread = threading.Thread(target=call, daemon=True)
-    thread.start()
-    while thread.is_alive():
+    threading.Thread(target=call, daemon=True).start()
+    while not done.is_set():
         try:
-            thread.join(0.05)
+            done.wait(0.05)
             if stop is not None and stop.is_set():
                 stopped.set()
+            if stopped.is_set() and interrupt is not None and not done.is_set():
+                interrupt()
         except KeyboardInterrupt:
+            presses += 1
             stopped.set()
+            if presses >= 3:
+                raise
     if errors:
         raise errors[0]
 

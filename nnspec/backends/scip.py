@@ -17,7 +17,7 @@ import numpy as np
 
 from nnspec import tolerances
 from nnspec.backends.bridges import bridge
-from nnspec.backends.common import announce, feasible_starts, result_of, setting_refused
+from nnspec.backends.common import announce, feasible_starts, in_thread, result_of, setting_refused
 from nnspec.backends.interface import Availability, BackendProgress, BackendResult, OnProgress, Takes
 from nnspec.backends.scip_model import build
 from nnspec.program import Program
@@ -70,7 +70,7 @@ class ScipBackend:
                 _add_start(model, variables, bridged.lift(start), messages)
             watch = _Watch(model, variables[: program.columns], on_progress, began)
             status = watch.run(stop)
-        except KeyboardInterrupt:  # while building; SCIP catches Ctrl-C itself once it runs
+        except KeyboardInterrupt:  # while building; once SCIP runs the watch deals with it
             return result_of(program, Status.INTERRUPTED, next(iter(best), None), None, began, messages=messages)
         found = model.getNSols() > 0  # values can be read, wrongly, even without a solution
         x = _values(model.getBestSol(), variables[: program.columns]) if found else None
@@ -96,8 +96,7 @@ def _configure(model: Any, limits: Limits, settings: Mapping[str, Any], spent: f
     if limits.cutoff is not None:
         model.setObjlimit(limits.cutoff)
     model.setParam("randomization/randomseedshift", limits.seed % (2**31 - 1))
-    if threading.current_thread() is not threading.main_thread():
-        model.setParam("misc/catchctrlc", False)  # signals belong to the main thread
+    model.setParam("misc/catchctrlc", False)  # Python handles Ctrl-C; SCIP would print to stdout
     for name, value in settings.items():
         try:
             model.setParam(name, value)
@@ -127,7 +126,7 @@ class _Watch:
     exception raised afterwards.
     """
 
-    PERIOD = 0.2  # seconds between signs of life, and until a stop request is looked at
+    PERIOD = 0.2  # seconds between signs of life
 
     def __init__(self, model: Any, variables: list[Any], on_progress: OnProgress | None, began: float):
         self.model, self.variables, self.on_progress, self.began = model, variables, on_progress, began
@@ -138,21 +137,12 @@ class _Watch:
         """Optimise; raises what `on_progress` raised."""
         if self.on_progress is not None:
             self._listen()
-        done = threading.Event()
-        watcher = threading.Thread(target=self._stopper, args=(stop, done), daemon=True)
-        if stop is not None:
-            watcher.start()
-        try:
-            status = self._optimize()
-        finally:
-            done.set()
-            if stop is not None:
-                watcher.join()
+        in_thread(self._optimize, stop, threading.Event(), self.model.interruptSolve)
         if self.error is not None:
             raise self.error
-        return status
+        return _STATUS.get(self.model.getStatus(), Status.ERROR)
 
-    def _optimize(self) -> Status:
+    def _optimize(self) -> None:
         model = self.model
         model.optimizeNogil()
         if model.getStatus() == "inforunbd":  # presolving saw one of the two; without dual reductions SCIP knows which
@@ -161,13 +151,6 @@ class _Watch:
             model.setParam("misc/allowstrongdualreds", False)
             model.setParam("misc/allowweakdualreds", False)
             model.optimizeNogil()
-        return _STATUS.get(model.getStatus(), Status.ERROR)
-
-    def _stopper(self, stop: threading.Event, done: threading.Event) -> None:
-        while not done.is_set():
-            if stop.wait(self.PERIOD) and not done.is_set():
-                self.model.interruptSolve()  # again and again: a request before the solve began is lost
-                done.wait(self.PERIOD)
 
     def _listen(self) -> None:
         from pyscipopt import SCIP_EVENTTYPE, Eventhdlr

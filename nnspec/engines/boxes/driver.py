@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+import zipfile
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -15,9 +16,10 @@ from pathlib import Path
 
 import numpy as np
 
-from nnspec.engines.boxes import local, search
+from nnspec.engines.boxes import certificate, local, search
 from nnspec.engines.boxes import model as form
 from nnspec.engines.interface import Limits, OnProgress, Outcome, Progress, Status
+from nnspec.errors import UsageError, diagnostic
 from nnspec.problem import evaluate
 from nnspec.problem.problem import Point, Problem
 from nnspec.tolerances import proven
@@ -35,6 +37,7 @@ class Pool:
         self.heap = np.zeros(capacity, dtype=np.int64)
         self.free = np.arange(capacity, dtype=np.int64)[::-1].copy()
         self.size, self.unused, self.most = 0, capacity, most
+        self.log = (np.zeros((0, 0)), np.zeros((0, 0), np.float32), np.zeros(1, np.int64))
 
     def add(self, row: np.ndarray) -> None:
         self.reserve(1)
@@ -53,6 +56,16 @@ class Pool:
             self.rows, self.heap, self.free = rows, heap, free
             self.unused += new - old
         return self.unused >= count
+
+    def record(self, capacity: int, box: int, dual: int) -> None:
+        """Keep finished boxes (2*H*D numbers) with their u (N*m)."""
+        self.log = (np.zeros((capacity, box)), np.zeros((capacity, dual), np.float32), np.zeros(1, np.int64))
+
+    def drain(self) -> tuple[np.ndarray, np.ndarray]:
+        """The boxes and u recorded since the last call."""
+        count = self.log[2][0]
+        self.log[2][0] = 0
+        return self.log[0][:count].copy(), self.log[1][:count].copy()
 
     def pop(self) -> np.ndarray:
         slot, self.size = search.pop(self.heap, self.rows, self.size)
@@ -86,6 +99,8 @@ class Driver:
         self.pools: list[Pool] = []
         self.reported = 0.0
         self.messages: list[str] = []
+        self.boxes: list[tuple[np.ndarray, np.ndarray]] = []  # recorded for the certificate
+        self.saved = 0.0
 
     # values outside are in the problem's sense and units
     def outside(self, value: float) -> float | None:
@@ -140,59 +155,112 @@ class Driver:
         self.report(True)
 
     def _search(self, start: tuple[Point, ...]) -> Status:
-        self._first_incumbent(start)
+        resumed = self._resume()
+        if resumed is None:
+            self._first_incumbent(start)
         model = self.model = form.closed(self.model, self.best)
         hh, d = model.lo.shape
-        m = model.vlo.shape[1]
-        n = len(model.x)
+        n, m = len(model.x), model.vlo.shape[1]
         width = search.row_size(hh, d, m)
         memory = (self.limits.memory or MEMORY) * 1e6 / self.threads
-        most = max(4096, int(memory / (8 * (width + 2))))
-        self.pools = [Pool(width, most) for _ in range(self.threads)]
-        root = [0.0, -1.0, 0.0, *model.lo.ravel(), *model.hi.ravel(), *self.w.ravel(), *model.vlo.ravel(),
-                *model.vhi.ravel(), *self.z.ravel()]  # fmt: skip
-        self.pools[0].add(np.array(root))
-        arrays = model.arrays()
-        scale = np.sqrt(np.maximum(np.mean(model.x**2, axis=0), 1e-12))
+        self.pools = [Pool(width, max(4096, int(memory / (8 * (width + 2))))) for _ in range(self.threads)]
+        if resumed is None:
+            resumed = np.array([[0.0, -1.0, *model.lo.ravel(), *model.hi.ravel(), *self.w.ravel(), *self.z.ravel()]])
+        for i, row in enumerate(resumed):
+            self.pools[i % self.threads].add(row)
         # about a tenth of a second a round, by the cost of a box
         count = int(np.clip(2e7 / (n * m * hh * hh * d * (d + 3)), 20, 2000))
-        gap = 0.999 * self.limits.gap
-        points = [(np.zeros((hh, d)), np.zeros((hh + 1, m))) for _ in self.pools]
-
-        def work(i: int) -> tuple[float, float, int]:
-            pool = self.pools[i]
-            room = pool.reserve(2 * count + 2)
-            most = count if self.limits.nodes is None else min(count, max(1, self.limits.nodes - self.nodes))
-            w, z = points[i]
-            size, unused, best, finished, done = search.run(
-                arrays, model.order_by, scale, pool.rows, pool.heap, pool.size, pool.free, pool.unused, self.best, w, z,
-                gap, most, not room,
-            )  # fmt: skip
-            pool.size, pool.unused = size, unused
-            return best, finished, done
+        if self.certificate is not None:
+            for pool in self.pools:
+                pool.record(max(256, 32 * hh * d), 2 * hh * d, n * m)
 
         with ThreadPoolExecutor(self.threads) as executor:
             while any(p.size for p in self.pools):
                 if self.stopped():
-                    return Status.INTERRUPTED
+                    return self._leave(Status.INTERRUPTED)
                 if self.out_of_time() or (self.limits.nodes is not None and self.nodes >= self.limits.nodes):
-                    return Status.LIMIT
-                if proven(self.outside(self.best), self.outside(self.bound), gap):
+                    return self._leave(Status.LIMIT)
+                close = proven(self.outside(self.best), self.outside(self.bound), self._gap)
+                if close and self.certificate is None:
                     break
-                busy = [i for i, p in enumerate(self.pools) if p.size]
-                results = [work(busy[0])] if len(busy) == 1 else list(executor.map(work, busy))
-                improved = False
-                for i, (best, finished, done) in zip(busy, results):
-                    self.finished = min(self.finished, finished)
-                    self.nodes += done
-                    if best < self.best:
-                        self.best, improved = best, True
-                        self.w[:], self.z[:] = points[i]
-                if improved:
-                    self._polish()
-                self._share()
-                self.report(improved)
+                self._round(executor, count)
+                if self.checkpoint is not None and self.seconds - self.saved > SAVE_EVERY:
+                    self._save()
+        if self.checkpoint is not None:
+            self.checkpoint.unlink(missing_ok=True)
         return Status.OPTIMAL
+
+    @property
+    def _gap(self) -> float:
+        return 0.999 * self.limits.gap
+
+    def _leave(self, status: Status) -> Status:
+        if self.checkpoint is not None:
+            self._save()
+        return status
+
+    def _round(self, executor: ThreadPoolExecutor, count: int) -> None:
+        """Let each thread that has boxes work on `count` of them, then exchange incumbents and boxes."""
+        model = self.model
+        arrays = model.arrays()
+        scale = np.sqrt(np.maximum(np.mean(model.x**2, axis=0), 1e-12))
+        if self.limits.nodes is not None:
+            count = min(count, max(1, self.limits.nodes - self.nodes))
+
+        def work(pool: Pool) -> tuple[float, float, int, np.ndarray, np.ndarray]:
+            room = pool.reserve(2 * count + 2)
+            w, z = np.zeros(self.w.shape), np.zeros(self.z.shape)
+            pool.size, pool.unused, best, finished, done = search.run(
+                arrays, model.order_by, scale, model.vlo, model.vhi, pool.rows, pool.heap, pool.size, pool.free,
+                pool.unused, self.best, w, z, self._gap, count, not room, pool.log,
+            )  # fmt: skip
+            return best, finished, done, w, z
+
+        busy = [p for p in self.pools if p.size]
+        results = [work(busy[0])] if len(busy) == 1 else list(executor.map(work, busy))
+        improved = False
+        for best, finished, done, w, z in results:
+            self.finished = min(self.finished, finished)
+            self.nodes += done
+            if best < self.best:
+                self.best, improved = best, True
+                self.w, self.z = w, z
+        if self.certificate is not None:
+            self.boxes.extend(p.drain() for p in busy)
+        if improved:
+            self._polish()
+        self._share()
+        self.report(improved)
+
+    def _save(self) -> None:
+        """Write the open boxes and the incumbent; the file appears whole or not at all."""
+        assert self.checkpoint is not None
+        self.saved = self.seconds
+        part = self.checkpoint.with_suffix(".part")
+        with part.open("wb") as f:
+            np.savez(f, digest=self.model_digest, rows=np.vstack([p.open() for p in self.pools]), w=self.w, z=self.z,
+                     numbers=np.array([self.best, self.finished, self.nodes]))  # fmt: skip
+        part.replace(self.checkpoint)
+
+    def _resume(self) -> np.ndarray | None:
+        """The open boxes of the checkpoint, if there is one."""
+        self.model_digest = certificate.digest(self.model, self._gap)
+        if self.checkpoint is None or not self.checkpoint.exists():
+            return None
+        try:
+            with np.load(self.checkpoint) as f:
+                if str(f["digest"]) != self.model_digest:
+                    raise UsageError(diagnostic(
+                        "NNS901", f"{self.checkpoint} is a checkpoint of another problem or gap",
+                        help="remove it or give another name",
+                    ))  # fmt: skip
+                self.w, self.z = f["w"], f["z"]
+                self.best, self.finished = (float(t) for t in f["numbers"][:2])
+                self.nodes = int(f["numbers"][2])
+                return f["rows"]
+        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as e:
+            message = f"{self.checkpoint} cannot be read as a checkpoint of the boxes engine"
+            raise UsageError(diagnostic("NNS901", message, help="remove it or give another name")) from e
 
     def _polish(self) -> None:
         """Descend from a new incumbent in the whole domain."""
@@ -223,9 +291,17 @@ class Driver:
         if status is Status.OPTIMAL and not proven(objective, bound, self.limits.gap):
             status = Status.LIMIT
             self.messages.append("rounding errors leave a gap above the one asked for")
+        written = False
+        if self.certificate is not None:
+            if status is Status.OPTIMAL and objective is not None and bound is not None:
+                certificate.write(self.certificate, self.problem, self.model, self.w, self.z, self.bound, self.boxes)
+                written = True
+            else:
+                self.messages.append("no certificate was written: the proof is not complete")
         evidence = {
             "method": "spatial branch-and-bound on hidden weights, neuron-separable dual bound",
             "threads": self.threads, "seed": self.limits.seed, "gap": self.limits.gap, "open": sum(p.size for p in self.pools),
+            "certificate": str(self.certificate) if written else None,
             "rounding": "bounds are lowered by 1e-12 times the sum of the magnitudes of their terms",
         }  # fmt: skip
         return Outcome(status, point, objective, bound, self.seconds, self.nodes, "boxes", "", evidence,

@@ -1,7 +1,11 @@
 """The branch-and-bound kernel: boxes of hidden weights, best bound first.
 
-A node is a row of floats: [bound, coordinate to split, number, lo, hi, point (H*D each), output weights' lo, hi, value
-(K*m each)]. Its bound holds for the whole box; the point is a good (locally optimal) one of the box and gives u.
+A node is a row of floats: [bound, coordinate to split, lo, hi, point (H*D each), output weights (K*m)]. Its bound holds for
+the whole box; the point with its output weights is a good (locally optimal) one of the box and gives u.
+
+For a certificate the finished boxes are kept with their u in a log (boxes (L, 2*H*D), u (L, N*m) in single precision, to
+which u is rounded before it is used): then each finished box has a u of its own that proves it, and boxes are only cut by
+halving, so that they tile the domain.
 """
 
 from __future__ import annotations
@@ -16,14 +20,14 @@ from nnspec.engines.boxes import kinds, network, outputs
 from nnspec.engines.boxes import losses as ls
 from nnspec.engines.boxes.enclosure import concave_part, neuron_bound, workspace
 
-HEADER = 3
+HEADER = 2
 CORRECTIONS = 3  # most dual steps at a box; each costs about as much as the bound itself
 ROUNDING = 1e-12  # times the magnitude of all terms: covers the rounding errors of a bound (docs/boxes.md)
 
 
 @njit(cache=True)
 def row_size(n_hidden, d, m):
-    return HEADER + 3 * n_hidden * d + 3 * (n_hidden + 1) * m
+    return HEADER + 3 * n_hidden * d + (n_hidden + 1) * m
 
 
 @njit(cache=True)
@@ -59,7 +63,15 @@ def dual_bound(model, u, lo, hi, w, vlo, vhi, term, argmin, ws):
 
 
 @njit(cache=True)
-def _corrected(model, lo, hi, w, vlo, vhi, bound, cutoff, sc, so, ws):
+def single(u):
+    """Round u to single precision, as it is written in the log."""
+    for i in range(u.shape[0]):
+        for o in range(u.shape[1]):
+            u[i, o] = np.float32(u[i, o])
+
+
+@njit(cache=True)
+def _corrected(model, lo, hi, w, vlo, vhi, bound, cutoff, sc, so, ws, recording):
     """Better u for a box, in sc[4], and its bound: the relaxation lets each neuron be a mixture of points of its box, and
     its dual point is improved by Frank-Wolfe steps with equal weights on the minimisers that the bound returned."""
     kind, alpha, x, loss, par = model.kind, model.alpha, model.x, model.loss, model.par
@@ -99,6 +111,8 @@ def _corrected(model, lo, hi, w, vlo, vhi, bound, cutoff, sc, so, ws):
             q[3, kk - 1, o] = vhi[hh, o]
             z[kk - 1, o] = sc[3][hh, o]
         outputs.solve(loss, par, tau, g[:, :kk], y, cw, q[0, :kk], q[1, :kk], q[2, :kk], q[3, :kk], z[:kk], u2, om, scratch)
+        if recording:
+            single(u2)
         new = dual_bound(model, u2, lo, hi, w, vlo, vhi, term2, arg2, ws)
         gain = new - bound
         if gain > 0.0:
@@ -113,11 +127,16 @@ def _corrected(model, lo, hi, w, vlo, vhi, bound, cutoff, sc, so, ws):
 
 
 @njit(cache=True)
-def order(lo, hi, by):
+def order(lo, hi, by, shrink):
     """Keep one of all orders of equal neurons: w_1[by] >= w_2[by] >= ... (by < 0: nothing). False: no point is left."""
     if by < 0:
         return True
     hh = lo.shape[0]
+    if not shrink:
+        for k in range(hh - 1):
+            if hi[k, by] < lo[k + 1, by]:
+                return False
+        return True
     for k in range(hh - 1):
         hi[k + 1, by] = min(hi[k + 1, by], hi[k, by])
     for k in range(hh - 2, -1, -1):
@@ -129,15 +148,36 @@ def order(lo, hi, by):
 
 
 @njit(cache=True)
-def _treat(model, by, scale, lo, hi, w, vlo, vhi, bound, cutoff, sc, so, ws):
+def keep(log, lo, hi, u):
+    """Append a finished box and its u to the log: (boxes, u, count (1,)), with empty arrays if nothing is recorded."""
+    boxes, us, count = log
+    if boxes.size == 0:
+        return
+    hh, d = lo.shape
+    n, m = u.shape
+    r = count[0]
+    count[0] += 1
+    for k in range(hh):
+        for j in range(d):
+            boxes[r, k * d + j] = lo[k, j]
+            boxes[r, hh * d + k * d + j] = hi[k, j]
+    for i in range(n):
+        for o in range(m):
+            us[r, i * m + o] = u[i, o]
+
+
+@njit(cache=True)
+def _treat(model, by, scale, lo, hi, w, vlo, vhi, bound, cutoff, sc, so, ws, log):
     """Bound a box and cut it: (bound, coordinate to split, objective at the point). The box is done if bound >= cutoff."""
     kind, alpha, x, loss = model.kind, model.alpha, model.x, model.loss
     p2, p1, q2, q1 = model.p2, model.p1, model.q2, model.q1
     hh, d = lo.shape
     term, argmin = so[1], so[2]
     best = math.inf
+    recording = log[0].size > 0
     for _ in range(6):
-        if not order(lo, hi, by):
+        if not order(lo, hi, by, not recording):
+            keep(log, lo, hi, sc[4])
             return math.inf, -1, best
         for k in range(hh):
             for j in range(d):
@@ -145,14 +185,15 @@ def _treat(model, by, scale, lo, hi, w, vlo, vhi, bound, cutoff, sc, so, ws):
         f = network.descend(model, w, vlo, vhi, lo, hi, 2, 0.02, sc, so[0])
         best = min(best, f)
         u = sc[4]
+        if recording:
+            single(u)
         c = dual_bound(model, u, lo, hi, w, vlo, vhi, term, argmin, ws)
         if c < cutoff:
-            c = _corrected(model, lo, hi, w, vlo, vhi, c, cutoff, sc, so, ws)
+            c = _corrected(model, lo, hi, w, vlo, vhi, c, cutoff, sc, so, ws, recording)
         bound = max(bound, c)
-        if bound >= cutoff:
+        if c >= cutoff or (bound >= cutoff and not recording):
+            keep(log, lo, hi, u)
             return bound, -1, best
-        if loss == kinds.SSE:
-            contract(model, w, lo, hi, vlo, vhi, cutoff, sc)
         # with u kept, a half of the box on which the bound reaches the cutoff is cut off
         cuts = 0
         for k in range(hh):
@@ -175,8 +216,12 @@ def _treat(model, by, scale, lo, hi, w, vlo, vhi, bound, cutoff, sc, so, ws):
                 left = c + left - term[k]
                 right = c + right - term[k]
                 if left >= cutoff and right >= cutoff:
+                    keep(log, lo, hi, u)
                     return min(left, right), -1, best
                 if left >= cutoff:
+                    hi[k, j] = middle
+                    keep(log, lo, hi, u)
+                    hi[k, j] = b
                     lo[k, j] = middle
                     w[k, j] = max(z, middle)
                     cuts += 1
@@ -184,6 +229,9 @@ def _treat(model, by, scale, lo, hi, w, vlo, vhi, bound, cutoff, sc, so, ws):
                         term[k] += right - c
                         c = right
                 elif right >= cutoff:
+                    lo[k, j] = middle
+                    keep(log, lo, hi, u)
+                    lo[k, j] = a
                     hi[k, j] = middle
                     w[k, j] = min(z, middle)
                     cuts += 1
@@ -201,109 +249,6 @@ def _treat(model, by, scale, lo, hi, w, vlo, vhi, bound, cutoff, sc, so, ws):
                 widest = t
                 at = k * d + j
     return bound, at, best
-
-
-@njit(cache=True)
-def contract(model, w, lo, hi, vlo, vhi, cutoff, sc):
-    """Squared loss: shrink the output weights' box to those that some point of the box needs to beat the cutoff.
-
-    With G the features at w, A = G'CG + Q2, z* the ridge solution and F* its value, any hidden weights of the box, whose
-    features differ by E, and any z with an objective below the cutoff satisfy
-    sqrt((z - z*)'A(z - z*) + F*) <= sqrt(cutoff - least psi) + |E z|: the triangle inequality for the stacked residuals.
-    """
-    kind, alpha, x, y = model.kind, model.alpha, model.x, model.y
-    cw, p2, p1, q2 = model.cw, model.p2, model.p1, model.q2
-    h = sc[0]
-    n, kk = h.shape
-    hh = kk - 1
-    d = x.shape[1]
-    m = y.shape[1]
-    for a in range(kk):
-        for o in range(m):
-            if vlo[a, o] == vhi[a, o] and vlo[a, o] != 0.0:
-                return
-    budget = cutoff
-    for k in range(hh):
-        for j in range(d):
-            t = lo[k, j] if lo[k, j] > 0.0 else (-hi[k, j] if hi[k, j] < 0.0 else 0.0)
-            budget -= p2[k, j] * t * t + p1[k, j] * t
-    if budget <= 0.0:
-        return
-    change = np.zeros(hh)
-    for k in range(hh):
-        t = 0.0
-        for i in range(n):
-            a = 0.0
-            b = 0.0
-            for j in range(d):
-                z = x[i, j]
-                a += z * (lo[k, j] if z >= 0.0 else hi[k, j])
-                b += z * (hi[k, j] if z >= 0.0 else lo[k, j])
-            rlo, rhi = act.value_range(kind, alpha, a, b, act.value(kind, alpha, a), act.value(kind, alpha, b))
-            z = max(rhi - h[i, k], h[i, k] - rlo)
-            t += cw[i] * z * z
-        change[k] = math.sqrt(t)
-    fac = sc[9]
-    ridge = np.zeros((kk, m))
-    inverse = np.zeros((kk, m))
-    column = np.zeros(kk)
-    value = 0.0
-    for o in range(m):
-        for a in range(kk):
-            for b in range(a + 1):
-                t = 0.0
-                for i in range(n):
-                    t += cw[i] * h[i, a] * h[i, b]
-                fac[a, b] = t
-            fac[a, a] += q2[a, o] + (1e12 if vlo[a, o] == vhi[a, o] else 0.0)
-            t = 0.0
-            for i in range(n):
-                t += cw[i] * h[i, a] * y[i, o]
-            column[a] = t
-        trace = 0.0
-        for a in range(kk):
-            trace += fac[a, a]
-        outputs.factorise(fac, kk)
-        for a in range(kk):
-            if fac[a, a] * fac[a, a] < 1e-9 * trace and trace < 1e11:
-                return
-        outputs.substitute(fac, column, kk)
-        ridge[:, o] = column
-        for a in range(kk):
-            value += q2[a, o] * ridge[a, o] * ridge[a, o]
-        for i in range(n):
-            r = -y[i, o]
-            for a in range(kk):
-                r += h[i, a] * ridge[a, o]
-            value += cw[i] * r * r
-        for a in range(kk):
-            t = 0.0
-            for b in range(a, kk):
-                z = 1.0 if b == a else 0.0
-                for r in range(a, b):
-                    z -= fac[b, r] * column[r]
-                column[b] = z / fac[b, b]
-                t += column[b] * column[b]
-            inverse[a, o] = t
-    for _ in range(3):
-        t = 0.0
-        for o in range(m):
-            s = 0.0
-            for k in range(hh):
-                s += change[k] * max(abs(vlo[k, o]), abs(vhi[k, o]))
-            t += s * s
-        radius = (math.sqrt(budget) + math.sqrt(t)) ** 2 - value + 1e-9 * (1.0 + value)
-        if radius <= 0.0:
-            return
-        for o in range(m):
-            for a in range(kk):
-                if vlo[a, o] < vhi[a, o]:
-                    r = math.sqrt(radius * inverse[a, o])
-                    below = max(vlo[a, o], ridge[a, o] - r)
-                    above = min(vhi[a, o], ridge[a, o] + r)
-                    if below < above:
-                        vlo[a, o] = below
-                        vhi[a, o] = above
 
 
 @njit(cache=True)
@@ -343,10 +288,10 @@ def pop(heap, rows, size):
 
 
 @njit(cache=True)
-def read(row, lo, hi, w, vlo, vhi, z):
+def read(row, lo, hi, w, z):
     """A node's row into arrays."""
     hh, d = lo.shape
-    kk, m = vlo.shape
+    kk, m = z.shape
     p = HEADER
     dim = hh * d
     for k in range(hh):
@@ -358,17 +303,15 @@ def read(row, lo, hi, w, vlo, vhi, z):
     p = HEADER + 3 * dim
     for a in range(kk):
         for o in range(m):
-            vlo[a, o] = row[p]
-            vhi[a, o] = row[p + kk * m]
-            z[a, o] = row[p + 2 * kk * m]
+            z[a, o] = row[p]
             p += 1
 
 
 @njit(cache=True)
-def write(row, lo, hi, w, vlo, vhi, z):
+def write(row, lo, hi, w, z):
     """The inverse of `read`."""
     hh, d = lo.shape
-    kk, m = vlo.shape
+    kk, m = z.shape
     p = HEADER
     dim = hh * d
     for k in range(hh):
@@ -380,9 +323,7 @@ def write(row, lo, hi, w, vlo, vhi, z):
     p = HEADER + 3 * dim
     for a in range(kk):
         for o in range(m):
-            row[p] = vlo[a, o]
-            row[p + kk * m] = vhi[a, o]
-            row[p + 2 * kk * m] = z[a, o]
+            row[p] = z[a, o]
             p += 1
 
 
@@ -393,7 +334,7 @@ def cutoff_of(best, gap, constant):
 
 
 @njit(cache=True, nogil=True)
-def run(model, by, scale, rows, heap, size, free, nfree, best, best_w, best_z, gap, count, worst_first):
+def run(model, by, scale, vlo, vhi, rows, heap, size, free, nfree, best, best_w, best_z, gap, count, worst_first, log):
     """Process up to `count` nodes of a pool: (size, nfree, best, least bound of finished boxes, nodes).
 
     rows (capacity, row_size), heap and free (capacity,) hold the open nodes and the unused slots. best_w, best_z receive
@@ -407,17 +348,19 @@ def run(model, by, scale, rows, heap, size, free, nfree, best, best_w, best_z, g
     so = _scratch(n, d, hh, m)
     ws = workspace(n, d, m)
     lo, hi, w = np.zeros((hh, d)), np.zeros((hh, d)), np.zeros((hh, d))
-    vlo, vhi = np.zeros((kk, m)), np.zeros((kk, m))
     finished = math.inf
     done = 0
-    while size > 0 and done < count and nfree >= 2:
+    recording = log[0].size > 0
+    room = 2 * (1 + 6 * hh * d)  # most boxes that one node can add to the log
+    idle = 0 if recording else room
+    while size > 0 and done < count and nfree >= 2 and log[2][0] + room <= log[0].shape[0] + idle:
         if worst_first:
             size -= 1
             top = heap[size]
         else:
             top, size = pop(heap, rows, size)
         row = rows[top]
-        if row[0] >= cutoff_of(best, gap, model.constant):
+        if row[0] >= cutoff_of(best, gap, model.constant) and not recording:
             finished = min(finished, row[0])
             free[nfree] = top
             nfree += 1
@@ -425,7 +368,7 @@ def run(model, by, scale, rows, heap, size, free, nfree, best, best_w, best_z, g
         done += 1
         split = int(row[1])
         for side in range(2 if split >= 0 else 1):
-            read(row, lo, hi, w, vlo, vhi, sc[3])
+            read(row, lo, hi, w, sc[3])
             if split >= 0:
                 k, j = split // d, split % d
                 middle = 0.5 * (lo[k, j] + hi[k, j])
@@ -433,20 +376,19 @@ def run(model, by, scale, rows, heap, size, free, nfree, best, best_w, best_z, g
                     hi[k, j] = middle
                 else:
                     lo[k, j] = middle
-            bound, at, f = _treat(model, by, scale, lo, hi, w, vlo, vhi, row[0], cutoff_of(best, gap, model.constant), sc, so, ws)
+            bound, at, f = _treat(model, by, scale, lo, hi, w, vlo, vhi, row[0], cutoff_of(best, gap, model.constant), sc, so, ws, log)
             if f < best:
                 best = f
                 best_w[:, :] = w
                 best_z[:, :] = sc[3]
-            if bound >= cutoff_of(best, gap, model.constant):
+            if at < 0:
                 finished = min(finished, bound)
                 continue
             nfree -= 1
             slot = free[nfree]
             rows[slot, 0] = bound
             rows[slot, 1] = at
-            rows[slot, 2] = 0.0
-            write(rows[slot], lo, hi, w, vlo, vhi, sc[3])
+            write(rows[slot], lo, hi, w, sc[3])
             size = push(heap, rows, size, slot)
         free[nfree] = top
         nfree += 1

@@ -1,0 +1,334 @@
+"""Interval arithmetic for the verifier: plain ranges of activations, and a neuron's term over a box by bisection.
+
+Nothing here is shared with the search. A sum of n products is computed in double precision and widened by
+(n + 4) 2^-52 times the sum of the magnitudes, at least twice its error (Higham, Accuracy and Stability of Numerical
+Algorithms, 2002, section 3.1); functions of the mathematical library are widened by 8 units in the last place.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numba import njit
+
+from nnspec.engines.boxes.kinds import ABS, GELU, HARDTANH, LEAKY, LINEAR, RELU, SIGMOID, SIGN, SILU, SOFTPLUS, STEP, TANH
+
+EPS = 2.0**-52
+LIBRARY = 8.0 * EPS
+
+
+@njit(cache=True)
+def _wide(lo, hi):
+    """The interval widened for one call of a library function and a few operations."""
+    return lo - LIBRARY * (abs(lo) + 1e-300), hi + LIBRARY * (abs(hi) + 1e-300)
+
+
+@njit(cache=True)
+def _gelu(a):
+    return 0.5 * a * math.erfc(-a * math.sqrt(0.5))
+
+
+@njit(cache=True)
+def _gelu_slope(a):
+    return 0.5 * math.erfc(-a * math.sqrt(0.5)) + a * math.exp(-0.5 * a * a) / math.sqrt(2.0 * math.pi)
+
+
+@njit(cache=True)
+def _logistic(a):
+    return 1.0 / (1.0 + math.exp(-a)) if a > -700.0 else 0.0
+
+
+@njit(cache=True)
+def _silu_slope(a):
+    s = _logistic(a)
+    return s + a * s * (1.0 - s)
+
+
+@njit(cache=True)
+def _extremes(fa, fb, inside_lo, least, inside_hi, most):
+    lo, hi = min(fa, fb), max(fa, fb)
+    return (least if inside_lo else lo), (most if inside_hi else hi)
+
+
+@njit(cache=True)
+def value(kind, alpha, a, b):
+    """Range of the activation on [a, b]."""
+    if kind == LINEAR:
+        return a, b
+    if kind == RELU:
+        return max(a, 0.0), max(b, 0.0)
+    if kind == LEAKY or kind == ABS:
+        left = alpha if kind == LEAKY else -1.0
+        fa, fb = (a if a >= 0.0 else left * a), (b if b >= 0.0 else left * b)
+        lo, hi = min(fa, fb), max(fa, fb)
+        if a < 0.0 < b:
+            lo, hi = min(lo, 0.0), max(hi, 0.0)
+        return _wide(lo, hi)
+    if kind == HARDTANH:
+        return min(1.0, max(-1.0, a)), min(1.0, max(-1.0, b))
+    if kind == SIGN:
+        return (1.0 if a >= 0.0 else -1.0), (1.0 if b >= 0.0 else -1.0)
+    if kind == STEP:
+        return (1.0 if a >= 0.0 else 0.0), (1.0 if b >= 0.0 else 0.0)
+    if kind == TANH:
+        return _wide(math.tanh(a), math.tanh(b))
+    if kind == SIGMOID:
+        return _wide(_logistic(a), _logistic(b))
+    if kind == SOFTPLUS:
+        return _wide(max(a, 0.0) + math.log1p(math.exp(-abs(a))), max(b, 0.0) + math.log1p(math.exp(-abs(b))))
+    if kind == GELU:
+        lo, hi = _extremes(_gelu(a), _gelu(b), a < -0.7517 and b > -0.7518, -0.16997121, False, 0.0)
+    else:
+        lo, hi = _extremes(a * _logistic(a), b * _logistic(b), a < -1.2784 and b > -1.2785, -0.27846455, False, 0.0)
+    lo, hi = _wide(lo, hi)
+    return lo - 1e-17, hi + 1e-17
+
+
+@njit(cache=True)
+def slope(kind, alpha, a, b):
+    """Range of the (generalised) derivative on [a, b]; not for sign and step."""
+    if kind == LINEAR:
+        return 1.0, 1.0
+    if kind == RELU or kind == LEAKY or kind == ABS:
+        left = 0.0 if kind == RELU else alpha if kind == LEAKY else -1.0
+        if a > 0.0:
+            return 1.0, 1.0
+        if b < 0.0:
+            return left, left
+        return min(left, 1.0), max(left, 1.0)
+    if kind == HARDTANH:
+        return (1.0 if a > -1.0 and b < 1.0 else 0.0), (0.0 if b < -1.0 or a > 1.0 else 1.0)
+    if kind == TANH or kind == SIGMOID:
+        c = 1.0 if kind == TANH else 0.5
+        ta, tb = math.tanh(c * a), math.tanh(c * b)
+        fa, fb = c * c * (1.0 - ta * ta), c * c * (1.0 - tb * tb)
+        lo, hi = min(fa, fb), max(fa, fb)
+        if a < 0.0 < b:
+            hi = c * c
+        return max(0.0, lo - 1e-14), hi + 1e-14
+    if kind == SOFTPLUS:
+        return _wide(_logistic(a), _logistic(b))
+    if kind == GELU:
+        lo, hi = _extremes(_gelu_slope(a), _gelu_slope(b), a < -1.41421 and b > -1.41422, -0.1289045,
+                           a < 1.41422 and b > 1.41421, 1.1289045)  # fmt: skip
+    else:
+        lo, hi = _extremes(_silu_slope(a), _silu_slope(b), a < -2.39935 and b > -2.39936, -0.0998394,
+                           a < 2.39936 and b > 2.39935, 1.0998394)  # fmt: skip
+    return lo - 1e-14, hi + 1e-14
+
+
+@njit(cache=True)
+def least_output(s, q2, q1, vlo, vhi):
+    """(m, v): least value of s v + q2 v^2 + q1 |v| for v in [vlo, vhi], and a minimiser; m is concave in s."""
+    t = max(0.0, abs(s) - q1)
+    sign = 1.0 if s > 0.0 else -1.0
+    if t == 0.0:
+        v = 0.0
+    elif q2 == 0.0:
+        v = -sign * math.inf
+    else:
+        v = -sign * t / (2.0 * q2)
+    v = min(vhi, max(vlo, v))
+    m = s * v + q2 * v * v + q1 * abs(v)
+    return m - 4.0 * LIBRARY * (abs(s * v) + q2 * v * v + q1 * abs(v)), v
+
+
+@njit(cache=True)
+def _square(lo, hi):
+    least = 0.0 if lo <= 0.0 <= hi else min(abs(lo), abs(hi))
+    return least
+
+
+@njit(cache=True)
+def term(kind, alpha, x, u, p2, p1, q2, q1, vlo, vhi, lo, hi, centred, slopes):
+    """Lower bound of the neuron's term over [lo, hi]: the natural one, or, if `centred`, also the mean value form about the
+    middle; then `slopes` (d,) receives the share of each weight in the error. x (N, d), u (N, m)."""
+    n, d = x.shape
+    m = u.shape[1]
+    steep = kind == SIGN or kind == STEP
+    slo, shi, size = np.zeros(m), np.zeros(m), np.zeros(m)
+    mid = np.zeros(m)
+    glo, ghi, gsize = np.zeros((m, d)), np.zeros((m, d)), np.zeros(d)
+    for i in range(n):
+        a, b, c, t = 0.0, 0.0, 0.0, 0.0
+        for j in range(d):
+            z = x[i, j]
+            a += z * lo[j] if z >= 0.0 else z * hi[j]
+            b += z * hi[j] if z >= 0.0 else z * lo[j]
+            c += z * 0.5 * (lo[j] + hi[j])
+            t += abs(z) * max(abs(lo[j]), abs(hi[j]))
+        t *= (d + 4) * EPS
+        fa, fb = value(kind, alpha, a - t, b + t)
+        ga, gb = (0.0, 0.0)
+        ca, cb = (0.0, 0.0)
+        if centred and not steep:
+            ga, gb = slope(kind, alpha, a - t, b + t)
+            ca, cb = value(kind, alpha, c - t, c + t)
+        for o in range(m):
+            w = u[i, o]
+            slo[o] += w * (fa if w >= 0.0 else fb)
+            shi[o] += w * (fb if w >= 0.0 else fa)
+            size[o] += abs(w) * max(abs(fa), abs(fb))
+            if centred and not steep:
+                mid[o] += w * 0.5 * (ca + cb)
+                size[o] += abs(w) * (cb - ca) / EPS
+                for j in range(d):
+                    z = w * x[i, j]
+                    glo[o, j] += z * (ga if z >= 0.0 else gb)
+                    ghi[o, j] += z * (gb if z >= 0.0 else ga)
+                    gsize[j] += abs(z) * max(abs(ga), abs(gb))
+    natural = 0.0
+    total = 0.0
+    for j in range(d):
+        t = 0.0 if lo[j] <= 0.0 <= hi[j] else min(abs(lo[j]), abs(hi[j]))
+        natural += p2[j] * t * t + p1[j] * t
+        total += natural
+    va, vb = np.zeros(m), np.zeros(m)
+    middle = 0.0
+    for o in range(m):
+        t = (n + 4) * EPS * size[o]
+        a, b = least_output(slo[o] - t, q2[o], q1[o], vlo[o], vhi[o])
+        c, va[o] = least_output(shi[o] + t, q2[o], q1[o], vlo[o], vhi[o])
+        vb[o] = b
+        natural += min(a, c)
+        total += abs(a) + abs(c)
+        if centred:
+            a, _ = least_output(mid[o] - t, q2[o], q1[o], vlo[o], vhi[o])
+            b, _ = least_output(mid[o] + t, q2[o], q1[o], vlo[o], vhi[o])
+            middle += min(a, b)
+            total += abs(a) + abs(b)
+    natural -= (d + m + 4) * EPS * total
+    if not centred:
+        return natural
+    if steep:
+        for j in range(d):
+            slopes[j] = hi[j] - lo[j]
+        return natural
+    for j in range(d):
+        c = 0.5 * (lo[j] + hi[j])
+        middle += p2[j] * c * c + p1[j] * abs(c)
+        total += p2[j] * c * c + p1[j] * abs(c)
+    error = 0.0
+    for j in range(d):
+        a = 2.0 * p2[j] * lo[j] + (p1[j] if lo[j] > 0.0 else -p1[j])
+        b = 2.0 * p2[j] * hi[j] + (-p1[j] if hi[j] < 0.0 else p1[j])
+        for o in range(m):
+            t = (n + 4) * EPS * gsize[j]
+            e, f = glo[o, j] - t, ghi[o, j] + t
+            c1, c2, c3, c4 = va[o] * e, va[o] * f, vb[o] * e, vb[o] * f
+            a += min(min(c1, c2), min(c3, c4))
+            b += max(max(c1, c2), max(c3, c4))
+        slopes[j] = max(abs(a), abs(b)) * 0.5 * (hi[j] - lo[j])
+        error += slopes[j]
+        total += slopes[j]
+    return max(natural, middle - error * (1.0 + 1e-12) - (d + m + 8) * EPS * total)
+
+
+@njit(cache=True)
+def box_holds(kind, alpha, x, u, p2, p1, q2, q1, vlo, vhi, constant, target, lo, hi, most):
+    """Whether constant + sum_k min of the neurons' terms over [lo, hi] (H, d) is at least target, by at most `most`
+    bisections; also their number."""
+    hh, d = lo.shape
+    part_lo, part_hi = np.zeros((hh, most + 2, d)), np.zeros((hh, most + 2, d))
+    bound, cut = np.zeros((hh, most + 2)), np.zeros((hh, most + 2), np.int64)
+    slopes = np.zeros(d)
+    count = np.ones(hh, np.int64)
+    for k in range(hh):
+        part_lo[k, 0] = lo[k]
+        part_hi[k, 0] = hi[k]
+        bound[k, 0] = term(kind, alpha, x, u, p2[k], p1[k], q2[k], q1[k], vlo[k], vhi[k], lo[k], hi[k], True, slopes)
+        cut[k, 0] = np.argmax(slopes)
+    turn = 0
+    for step in range(most + 1):
+        total = constant
+        for k in range(hh):
+            total += np.min(bound[k, : count[k]])
+        if total - 4.0 * hh * EPS * (abs(total) + abs(constant)) >= target:
+            return True, step
+        if step == most:
+            break
+        # bisect the worst part of the neuron whose worst part is the widest in its effect
+        worst, best_k, best_gain = 0, 0, -1.0
+        for k in range(hh):
+            c = np.argmin(bound[k, : count[k]])
+            gain = 0.0
+            for j in range(d):
+                gain = max(gain, part_hi[k, c, j] - part_lo[k, c, j])
+            if gain > best_gain:
+                best_gain, best_k, worst = gain, k, c
+        k = best_k
+        j = cut[k, worst]
+        middle = 0.5 * (part_lo[k, worst, j] + part_hi[k, worst, j])
+        new = count[k]
+        count[k] += 1
+        part_lo[k, new] = part_lo[k, worst]
+        part_hi[k, new] = part_hi[k, worst]
+        part_lo[k, new, j] = middle
+        part_hi[k, worst, j] = middle
+        for c in (worst, new):
+            bound[k, c] = term(kind, alpha, x, u, p2[k], p1[k], q2[k], q1[k], vlo[k], vhi[k], part_lo[k, c],
+                               part_hi[k, c], True, slopes)  # fmt: skip
+            cut[k, c] = np.argmax(slopes)
+    return False, most
+
+
+@njit(cache=True)
+def tiles(boxes, lo, hi):
+    """Whether the boxes (L, 2*D) are the leaves of a recursive halving of [lo, hi] (D,): then they cover it."""
+    d = lo.size
+    index = np.arange(boxes.shape[0])
+    other = np.zeros_like(index)
+    most = 4096
+    stack_a, stack_b = np.zeros(most, np.int64), np.zeros(most, np.int64)
+    stack_lo, stack_hi = np.zeros((most, d)), np.zeros((most, d))
+    stack_b[0] = boxes.shape[0]
+    stack_lo[0] = lo
+    stack_hi[0] = hi
+    top = 1
+    while top > 0:
+        top -= 1
+        a, b = stack_a[top], stack_b[top]
+        rlo, rhi = stack_lo[top].copy(), stack_hi[top].copy()
+        if b <= a:
+            return False
+        if b - a == 1:
+            r = index[a]
+            for j in range(d):
+                if boxes[r, j] != rlo[j] or boxes[r, d + j] != rhi[j]:
+                    return False
+            continue
+        found = -1
+        for j in range(d):
+            middle = 0.5 * (rlo[j] + rhi[j])
+            apart = rlo[j] < middle < rhi[j]
+            for i in range(a, b):
+                if not apart:
+                    break
+                r = index[i]
+                apart = boxes[r, d + j] <= middle or boxes[r, j] >= middle
+            if apart:
+                found = j
+                break
+        if found < 0 or top + 2 > most:
+            return False
+        middle = 0.5 * (rlo[found] + rhi[found])
+        below, above = a, b
+        for i in range(a, b):
+            if boxes[index[i], d + found] <= middle:
+                other[below] = index[i]
+                below += 1
+            else:
+                above -= 1
+                other[above] = index[i]
+        index[a:b] = other[a:b]
+        for side in range(2):
+            stack_a[top], stack_b[top] = (a, below) if side == 0 else (below, b)
+            stack_lo[top] = rlo
+            stack_hi[top] = rhi
+            if side == 0:
+                stack_hi[top, found] = middle
+            else:
+                stack_lo[top, found] = middle
+            top += 1
+    return True

@@ -278,3 +278,10 @@ def test_every_constraint_and_variable_knows_its_place() -> None:
 
 def test_satisfy_has_no_expression() -> None:
     assert problem("var x in 0..1\nsatisfy\nconstraint x >= 0").objective.expression is None
+
+
+def test_a_set_is_finite_and_its_elements_are_whole_numbers() -> None:
+    p = problem("set S = 1..3\nvar x in S\nlet R = 1..3\nvar y in R\nminimize x + y + len(S)")
+    assert [v.kind for v in p.variables.values()] == ["int", "real"]
+    assert error("set S = 0.5..3\nvar x in S\nminimize x").code == "NNS034"
+    assert error("set S = 0..inf\nvar x in S\nminimize x").code == "NNS034"

@@ -238,3 +238,26 @@ def test_all_errors_come_in_one_exception_in_the_order_of_the_text(tmp_path: Pat
     assert "NNS038" in codes
     assert "NNS020" not in codes  # the statement that could not be read may have defined y
     assert str(caught.value).count("bad.nns:") == len(codes)
+
+
+def test_losses_of_constant_networks_are_constants(tmp_path: Path) -> None:
+    write_onnx(tmp_path / "demand.onnx", *demand_weights())
+    head = 'data D = table(x = [[0, 1], [1, 0]], y = [3, 4])\nnet g = onnx("demand.onnx")\nvar x in 0..1\nminimize x + '
+    values = []
+    for k, text in enumerate(("sse(g, D)", "sum((g(x) - y)^2 for (x, y) in D)")):
+        write(tmp_path, **{f"s{k}_nns": head + text + "\n"})
+        match load_problem(tmp_path / f"s{k}.nns").objective.expression:
+            case ex.Sum(terms=(ex.VariableRef(name="x"), ex.Constant(value=found))):
+                values.append(found)
+    assert len(values) == 2
+    assert values[0] == pytest.approx(values[1])
+
+
+def test_imported_networks_take_raw_data_only(tmp_path: Path) -> None:
+    write_onnx(tmp_path / "demand.onnx", *demand_weights())
+    write(tmp_path, s_nns="""
+data D = table(x = [[0, 1], [1, 0]], y = [3, 4], scale = minmax)
+net g = onnx("demand.onnx")
+minimize sse(g, D)
+""")  # fmt: skip
+    assert [d.code for d in check(tmp_path / "s.nns").errors] == ["NNS055"]

@@ -271,7 +271,7 @@ def _read(ctx: Context, path: Path, statement: sx.Net, place: sx.Expr) -> Networ
     from nnspec.formats.onnx import read_network
 
     try:
-        network = read_network(path, statement.name.name)
+        network = read_network(path, statement.name.name, fold_affine=not statement.free)
     except NnspecError as error:
         for d in error.diagnostics[1:]:
             ctx.report(Diagnostic("NNS048", d.message, (Label(place.span),), d.help))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from nnspec.language.sources import DataError, FileReader
@@ -74,6 +74,7 @@ def test_text_cells_come_back_as_the_csv_module_reads_them(header: list[str], ro
         st.binary(max_size=60), st.text(max_size=60).map(str.encode), st.text('a,;"\n1.é', max_size=40).map(str.encode)
     )
 )
+@example(b'""')
 @pytest.mark.parametrize("kind", ["csv", "npz", "parquet"])
 def test_any_bytes_are_read_or_refused(kind: str, content: bytes) -> None:
     try:

@@ -16,8 +16,6 @@ MAX_CELL = 10_000
 def read_csv(content: bytes, file: str) -> Table:
     """The table in a CSV file. Blank lines are skipped; a byte order mark and all line ends are read."""
     text = _decode(content, file)
-    if not text.strip():
-        raise DataError("NNS065", f"{file} is empty", "its first line must hold the column names", "file")
     lines: list[int] = []
     rows: list[list[str]] = []
     csv.field_size_limit(MAX_CELL)
@@ -34,6 +32,8 @@ def read_csv(content: bytes, file: str) -> Table:
             "perhaps a quotation mark is not closed, or text follows it",
             "file",
         ) from None
+    if not rows:
+        raise DataError("NNS065", f"{file} is empty", "its first line must hold the column names", "file")
     header = tuple(name.strip() for name in rows[0])
     width = len(header)
     for i, row in enumerate(rows):

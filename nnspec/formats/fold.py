@@ -59,7 +59,7 @@ def _merge(first: Layer, second: Layer, affine: bool) -> Layer | None:
         return replace(first, activation=second.activation)
     if second.kind == "batchnorm" and first.kind in ("dense", "conv", "batchnorm"):
         s, t = _value(second.weights), _value(second.bias)
-        if not affine and (first.kind == "batchnorm" or first.bias is not None or np.any(s != 1)):
+        if not affine and first.kind != "batchnorm" and (first.bias is not None or np.any(s != 1)):
             return None
         weights = _value(first.weights)
         bias = np.zeros(len(weights)) if first.bias is None else _value(first.bias)

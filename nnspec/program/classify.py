@@ -100,8 +100,9 @@ def classify(program: Program) -> ProgramClass:
             quadratic_rows = True
             good = np.ones(rows.count, dtype=bool)
             upper, lower = np.isfinite(rows.hi), np.isfinite(rows.lo)
-            good[upper] &= is_convex(rows.quadratic[upper])
-            good[lower] &= is_convex(rows.quadratic[lower], "maximize")
+            q = rows.quadratic.reshape(-1)
+            good[upper] &= is_convex(q[upper])
+            good[lower] &= is_convex(q[lower], "maximize")
             if not good.all():
                 convex = False
                 reasons.append(f"nonconvex quadratic rows ({rows.name})")

@@ -86,7 +86,9 @@ def image(function: str, lo: np.ndarray, hi: np.ndarray, exponent: float | None 
         down = np.where(pole, np.where(even, np.where(np.isnan(down), 0.0, down), -np.inf), down)
         up = np.where(pole, np.inf, up)
     slack = 4 * np.finfo(float).eps
-    down, up = down - slack * np.abs(down) - 1e-15, up + slack * np.abs(up) + 1e-15
+    with np.errstate(invalid="ignore"):
+        down = np.where(np.isfinite(down), down - slack * np.abs(down) - 1e-15, down)
+        up = np.where(np.isfinite(up), up + slack * np.abs(up) + 1e-15, up)
     if function in ("exp", "sigmoid", "softplus", "sqrt", "abs"):
         down = np.maximum(down, 0.0)
     if function in ("tanh", "sin", "cos"):

@@ -180,7 +180,8 @@ class Program:
         # summation error of n terms is below n * eps times the sum of the magnitudes (Higham 2002, section 4.2)
         largest = np.maximum(np.abs(np.where(np.isfinite(lo), lo, 0)), np.abs(np.where(np.isfinite(hi), hi, 0)))
         slack = (expression.lengths + 2) * np.finfo(float).eps * (largest + np.abs(expression.constant))
-        slack = np.where((expression.lengths == 1) & (expression.constant == 0), 0.0, 4 * slack)
+        exact = (expression.lengths == 0) | ((expression.lengths == 1) & (expression.constant == 0))
+        slack = np.where(exact, 0.0, 4 * slack)
         return (lo - slack).reshape(expression.shape), (hi + slack).reshape(expression.shape)
 
     def as_variables(self, expression: Affine | Array, name: str, span: Span | None = None) -> Affine:

@@ -21,9 +21,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from nnspec.engines.cells.instance import Instance, Subtree, build, cone_coordinates
-from nnspec.engines.cells.local import descend, multistart
-from nnspec.engines.cells.normal import REACH, ROUNDING, Normal
-from nnspec.engines.cells.search import BUDGET, RIDGE, search
+from nnspec.engines.cells.kernels import kernel_for
+from nnspec.engines.cells.normal import Normal
+from nnspec.engines.cells.search import BUDGET
 
 DOLL_GAP = 1e-3
 ROUND = 16
@@ -76,14 +76,8 @@ class Search:
         self.size = self.neurons * self.normal.box.shape[3] + 1
         r = self.cone.shape[1]
         self.room = {1: 4, 2: 4, 3: 64, 4: 160, 5: 400}.get(r, 1500 if r < 8 else 4000)
-        scale = np.sqrt(float(np.max(np.sum(self.normal.features**2, axis=2).max(axis=0)) * self.neurons) + 1.0)
-        self.backward = ROUNDING * scale * np.sqrt(self.normal.samples * self.size) * REACH
+        self.kernel = kernel_for(self.normal, self.neurons)
         self.pool = ThreadPoolExecutor(max_workers=self.threads)
-
-    # -- margins ---------------------------------------------------------------------------------------------------
-    def margin(self) -> np.ndarray:
-        """Rounding can raise a computed bound b above the true one by at most margin[0] + margin[1] sqrt(b)."""
-        return np.array([RIDGE**2 * REACH**2 + self.backward**2, 2 * self.backward])
 
     def check(self) -> None:
         if self.stop is not None and self.stop.is_set():
@@ -93,43 +87,6 @@ class Search:
         if self.node_limit is not None and self.state.nodes >= self.node_limit:
             raise Stopped("nodes")
 
-    # -- local search ----------------------------------------------------------------------------------------------
-    def arrays(self, index: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        n = self.normal
-        return (np.ascontiguousarray(n.features[:, index]), np.ascontiguousarray(n.cuts[index]), n.constant[index],
-                n.y[index])  # fmt: skip
-
-    def improve(self, index: np.ndarray, theta: np.ndarray | None, signs: int, starts: int
-                ) -> tuple[float, np.ndarray, int]:  # fmt: skip
-        """A good network on the samples `index`."""
-        n = self.normal
-        features, cuts, constant, y = self.arrays(index)
-        pieces = features.shape[0]
-        incumbent = np.array([np.inf, 0.0])
-        best = np.zeros(self.size)
-        base = np.zeros(self.size)
-        base[-1] = min(max(0.0, n.output_box[0]), -n.output_box[1])
-        for candidate, s in ((base, 0), (theta, signs)):
-            if candidate is None:
-                continue
-            for moved in (candidate.copy(), candidate.copy()):
-                first = moved is not candidate
-                loss = _loss(moved, s, self.neurons, n, features, cuts, constant, y)
-                if loss < incumbent[0]:
-                    incumbent[:] = loss, s
-                    best[:] = moved
-                if first:
-                    break
-            moved = candidate.copy()
-            loss = descend(moved, s, self.neurons, pieces, True, features, cuts, constant, y, 100)
-            if loss < incumbent[0] and _within(moved, s, n):
-                incumbent[:] = loss, s
-                best[:] = moved
-        self.control[0] = 0
-        multistart(starts, self.seed + len(index), self.neurons, pieces, True, n.sign_mask, features, cuts, constant, y,
-                   n.box, n.box_rhs, n.output_box, incumbent, best, self.control)  # fmt: skip
-        return float(incumbent[0]), best, int(incumbent[1])
-
     # -- the whole problem -----------------------------------------------------------------------------------------
     def run(self) -> float:
         """Solve; the proven lower bound (of the normalised loss). Raises Stopped with the state kept."""
@@ -137,7 +94,7 @@ class Search:
         everything = np.arange(self.normal.samples)
         if s.best is None:
             starts = 200 if self.normal.samples < 300 else 60
-            s.best_loss, s.best, s.best_signs = self.improve(everything, None, 0, starts)
+            s.best_loss, s.best, s.best_signs = self.kernel.improve(everything, None, 0, starts, self.seed)
             self.tell(0.0)
         if not s.order:
             s.order = self.seed_order()
@@ -152,7 +109,7 @@ class Search:
                 instance = build(self.normal, self.cone, s.order, s.proven)
                 loss, s.theta, s.signs = (
                     (s.best_loss, s.best.copy(), s.best_signs) if whole and s.best is not None else
-                    self.improve(np.array(s.order), s.theta, s.signs, 12)
+                    self.kernel.improve(np.array(s.order), s.theta, s.signs, 40, self.seed)
                 )  # fmt: skip
                 due = whole or (instance is not None and loss > 1e-7 and n - last_proven >= self.stride(n))
                 if due:
@@ -197,9 +154,9 @@ class Search:
 
     def grow(self) -> None:
         """Put the sample that the current network gets most wrong in front."""
-        s, n = self.state, self.normal
+        s = self.state
         assert s.theta is not None
-        losses = _sample_losses(s.theta, s.signs, self.neurons, n)
+        losses = self.kernel.sample_losses(s.theta, s.signs)
         losses[s.order] = -1.0
         s.order = [int(np.argmax(losses)), *s.order]
 
@@ -209,8 +166,7 @@ class Search:
         s = self.state
         gap = self.gap if whole else max(DOLL_GAP, self.gap)
         assert s.open is not None and s.theta is not None
-        arrays = self.arrays(instance.index)
-        incumbent = _loss(s.theta, s.signs, self.neurons, self.normal, *arrays)
+        incumbent = self.kernel.loss(s.theta, s.signs, instance.index)
         budget = FIRST_BUDGET
         while s.open:
             self.check()
@@ -249,21 +205,17 @@ class Search:
 
     def work(self, instance: Instance, subtree: Subtree, loss: float, gap: float, budget: int) -> tuple:  # type: ignore[type-arg]
         """Explore a subtree: (loss, theta, signs, open subtrees, floor, nodes)."""
-        n = self.normal
-        features, cuts, constant, y = self.arrays(instance.index)
         incumbent = np.array([loss, -1.0])
         theta = np.zeros(self.size)
         statistics = np.zeros(8)
         statistics[4] = np.inf
-        limit = (instance.size + 1) * features.shape[0] ** self.neurons
+        limit = (instance.size + 1) * self.normal.features.shape[0] ** self.neurons
         open_prefix = np.zeros((limit, instance.size, self.neurons), dtype=np.int8)
         open_depth = np.zeros(limit, dtype=np.int64)
         open_bound = np.zeros(limit)
-        result = search(features, cuts, instance.cone, instance.eps, constant, y, instance.inverse, 0, instance.basis,
-                        instance.rest, self.neurons, True, n.symmetric, n.flip, n.box, n.box_rhs, n.output_box,
-                        n.sign_mask, REACH, gap, self.gap_absolute, self.margin(), incumbent, theta, subtree.prefix,
-                        self.strong, budget, self.control, self.room, open_prefix, open_depth, open_bound,
-                        statistics)  # fmt: skip
+        result = self.kernel.search(instance, subtree.prefix, incumbent, theta, gap, self.gap_absolute, self.strong,
+                                    budget, self.control, self.room, open_prefix, open_depth, open_bound,
+                                    statistics)  # fmt: skip
         subtrees = []
         if result == BUDGET:
             for i in range(int(statistics[5])):
@@ -275,27 +227,3 @@ class Search:
     def tell(self, bound: float) -> None:
         if self.report is not None:
             self.report(self.state, bound)
-
-
-def _loss(theta: np.ndarray, signs: int, neurons: int, normal: Normal, features: np.ndarray, cuts: np.ndarray,
-          constant: np.ndarray, y: np.ndarray) -> float:  # fmt: skip
-    from nnspec.engines.cells.search import true_loss
-
-    return float(true_loss(theta, signs, neurons, features.shape[0], True, features, cuts, constant, y))
-
-
-def _within(theta: np.ndarray, signs: int, normal: Normal) -> bool:
-    from nnspec.engines.cells.local import within
-
-    return bool(within(theta, signs, normal.box, normal.box_rhs, normal.output_box))
-
-
-def _sample_losses(theta: np.ndarray, signs: int, neurons: int, normal: Normal) -> np.ndarray:
-    p = normal.box.shape[3]
-    residual = normal.y - normal.constant * theta[-1]
-    for k in range(neurons):
-        block = theta[k * p : (k + 1) * p]
-        direction = -1.0 if (signs >> k) & 1 else 1.0
-        piece = np.sum(direction * (normal.cuts @ block) >= 0, axis=1)
-        residual = residual - normal.features[piece, np.arange(normal.samples)] @ block
-    return residual**2

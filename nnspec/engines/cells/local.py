@@ -83,33 +83,38 @@ def descend(theta: np.ndarray, signs: int, neurons: int, pieces: int, signed: bo
 
 
 @njit(cache=True, nogil=True)
+def random_network(theta: np.ndarray, signs: int, neurons: int, cuts: np.ndarray) -> None:
+    """Random hidden directions, each neuron's first cut through a random sample."""
+    n, p = cuts.shape[0], cuts.shape[2]
+    for k in range(neurons):
+        direction = -1.0 if (signs >> k) & 1 else 1.0
+        scale = np.exp(np.random.normal()) * direction
+        offset = 0.0
+        i = np.random.randint(0, n)
+        for j in range(p):
+            theta[k * p + j] = np.random.normal() * scale
+        for j in range(p - 1):  # the last feature is the bias, where there is one
+            offset += cuts[i, 0, j] * theta[k * p + j]
+        if cuts[i, 0, p - 1] != 0.0:
+            theta[k * p + p - 1] = -offset / cuts[i, 0, p - 1]
+    theta[neurons * p] = np.random.normal() * 0.5
+
+
+@njit(cache=True, nogil=True)
 def multistart(starts: int, seed: int, neurons: int, pieces: int, signed: bool, sign_mask: int, features: np.ndarray,
                cuts: np.ndarray, constant: np.ndarray, y: np.ndarray, box: np.ndarray, box_rhs: np.ndarray,
                output_box: np.ndarray, incumbent: np.ndarray, theta_best: np.ndarray, control: np.ndarray
                ) -> None:  # fmt: skip
     """Improve incumbent and theta_best by `starts` descents from random networks."""
     np.random.seed(seed)
-    n, p = y.shape[0], features.shape[2]
-    size = neurons * p + 1
-    theta = np.zeros(size)
+    theta = np.zeros(theta_best.shape[0])
     for _ in range(starts):
         if control[0] != 0:
             return
         signs = np.random.randint(0, 2**neurons) if signed else 0
         if not (sign_mask >> signs) & 1:
             continue
-        for k in range(neurons):
-            direction = -1.0 if signed and (signs >> k) & 1 else 1.0
-            scale = np.exp(np.random.normal()) * direction
-            offset = 0.0
-            i = np.random.randint(0, n)
-            for j in range(p):
-                theta[k * p + j] = np.random.normal() * scale
-            for j in range(p - 1):  # through a random sample: the last feature is the bias
-                offset += cuts[i, 0, j] * theta[k * p + j]
-            if cuts[i, 0, p - 1] != 0.0:
-                theta[k * p + p - 1] = -offset / cuts[i, 0, p - 1]
-        theta[size - 1] = np.random.normal() * 0.5
+        random_network(theta, signs, neurons, cuts)
         loss = descend(theta, signs, neurons, pieces, signed, features, cuts, constant, y, 100)
         if loss < incumbent[0] and within(theta, signs, box, box_rhs, output_box):
             incumbent[0] = loss

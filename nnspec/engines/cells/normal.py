@@ -32,7 +32,10 @@ class Normal:
     cuts: np.ndarray  # (M, S - 1, r)
     constant: np.ndarray  # (M,)
     y: np.ndarray  # (M,)
-    weights: np.ndarray  # (M,) multiplicities
+    lo: np.ndarray  # (M,) slopes of a piecewise-linear loss max(lo r, hi r), multiplicities included
+    hi: np.ndarray
+    largest: bool  # the loss is the largest of the samples' instead of their sum
+    squared: bool
     z: np.ndarray  # (M, r): the first cut, whose independent rows make the basis
     box: np.ndarray  # (H, 2, m, p)
     box_rhs: np.ndarray  # (H, 2, m)
@@ -78,12 +81,19 @@ def normalise(problem: CellProblem) -> Normal:
         mean = np.bincount(groups, weights * y) / total
         merged = float(np.sum(weights * (y - mean[groups]) ** 2))
         x, y, weights = x[first], mean, total
+    lo, hi = -weights, weights
+    if problem.kind == "pinball":
+        lo, hi = weights * (problem.quantile - 1.0), weights * problem.quantile
+    if problem.kind == "hinge":
+        lo = np.zeros(len(x))
     ones = np.ones((len(x), 1))
     z = np.hstack([x, ones]) if biased else x
     alpha = {"relu": 0.0, "abs": -1.0}.get(problem.activation.kind, problem.activation.alpha)
     root = np.sqrt(weights) if squared else np.ones(len(x))
     features = np.stack([alpha * z, z]) * root[None, :, None]
     constant = root if problem.output.bias is not None else np.zeros(len(x))
+    if problem.kind == "hinge":  # max(0, M - s o): the row s o against M
+        features, constant, y = features * y[None, :, None], constant * y, np.full(len(x), problem.margin)
     box, box_rhs, mask = _box_rows(problem, shift, size, unit, biased)
     output_box = np.array([(problem.c_lo - level) / unit, -(problem.c_hi - level) / unit])
     same = lambda a: bool(np.all(a == a[:1]))  # noqa: E731
@@ -91,7 +101,8 @@ def normalise(problem: CellProblem) -> Normal:
     # abs(z) = abs(-z): half of the patterns, if the boxes are symmetric
     flip = problem.activation.kind == "abs" and bool(np.all(problem.lo == -problem.hi))
     power = unit**2 if squared else unit
-    return Normal(features, z[:, None, :].copy(), constant.copy(), y * root, weights, z, box, box_rhs, output_box, mask,
+    return Normal(features, z[:, None, :].copy(), constant.copy(), y * root, lo, hi,
+                  problem.kind == "max_error", squared, z, box, box_rhs, output_box, mask,
                   symmetric, flip, shift, size, level, unit, merged,
                   power * float(problem.weights.max()))  # fmt: skip
 

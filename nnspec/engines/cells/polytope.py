@@ -57,6 +57,15 @@ def span(z: np.ndarray, vertices: np.ndarray, n: int) -> tuple[float, float]:
     return low, high
 
 
+@njit(cache=True, nogil=True, inline="always")
+def _ones(word: int) -> int:
+    """Number of set bits of a 64-bit word."""
+    word = word - ((word >> np.uint64(1)) & np.uint64(0x5555555555555555))
+    word = (word & np.uint64(0x3333333333333333)) + ((word >> np.uint64(2)) & np.uint64(0x3333333333333333))
+    word = (word + (word >> np.uint64(4))) & np.uint64(0x0F0F0F0F0F0F0F0F)
+    return np.int64((word * np.uint64(0x0101010101010101)) >> np.uint64(56))
+
+
 @njit(cache=True, nogil=True)
 def clip(z: np.ndarray, sign: float, eps: float, facet: int, vertices: np.ndarray, facets: np.ndarray, n: int,
          new_vertices: np.ndarray, new_facets: np.ndarray, values: np.ndarray) -> int:  # fmt: skip
@@ -87,12 +96,22 @@ def clip(z: np.ndarray, sign: float, eps: float, facet: int, vertices: np.ndarra
             new_vertices[m, :] = vertices[i, :]
             new_facets[m, :] = facets[i, :]
             m += 1
+    # a vertex's facets as bits (mod 64): neighbours share d - 1 facets, so most pairs are told apart by a count of bits
+    bits = np.empty(n, dtype=np.uint64)
     for i in range(n):
-        if values[i] >= 0:
+        word = np.uint64(0)
+        for a in range(d):
+            word |= np.uint64(1) << np.uint64(facets[i, a] & 63)
+        bits[i] = word
+    few_outside = 2 * outside <= n
+    # walk over the smaller side; each of its vertices must have d neighbours
+    for i in range(n):
+        if (values[i] < 0) != few_outside:
             continue
+        own = _ones(bits[i])
         neighbours = 0
         for k in range(n):
-            if k == i:
+            if k == i or own - _ones(bits[i] & bits[k]) > 1:
                 continue
             shared = 0
             missed = 0
@@ -112,13 +131,14 @@ def clip(z: np.ndarray, sign: float, eps: float, facet: int, vertices: np.ndarra
             if shared != d - 1 or missed > 1:
                 continue
             neighbours += 1
-            if values[k] < 0:
+            if (values[k] < 0) == (values[i] < 0):
                 continue
             if m >= limit:
                 return -1
-            t = values[k] / (values[k] - values[i])
+            inner, outer = (k, i) if few_outside else (i, k)
+            t = values[inner] / (values[inner] - values[outer])
             for j in range(r):
-                new_vertices[m, j] = vertices[k, j] + t * (vertices[i, j] - vertices[k, j])
+                new_vertices[m, j] = vertices[inner, j] + t * (vertices[outer, j] - vertices[inner, j])
             p = 0
             for a in range(d):
                 f = facets[i, a]

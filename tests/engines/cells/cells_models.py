@@ -1,0 +1,107 @@
+"""Problems for the tests, and the same problems as plain SCIP models written without anything of the engine."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from nnspec.problem import expression as ex
+from nnspec.problem.data import DataSet
+from nnspec.problem.network import Activation, Layer, Network, Parameter
+from nnspec.problem.problem import Objective, Problem
+
+INF = math.inf
+
+
+def training(x, y, neurons=1, activation="relu", kind="sse", weights=INF, biases=INF, outputs=INF, output_bias=INF,
+             bias=True, use_output_bias=True, alpha=0.1, q=None, margin=None, counts=None, factor=1.0):
+    """A training problem with the same symmetric box for each group of parameters."""
+    x = np.asarray(x, dtype=float)
+    d = x.shape[1]
+    hidden = Layer(
+        "h", "dense", ("in",), (neurons,), Activation(activation, alpha),
+        Parameter.box("f.h.weights", (neurons, d), -weights, weights),
+        Parameter.box("f.h.bias", (neurons,), -biases, biases) if bias else None,
+    )  # fmt: skip
+    out = Layer(
+        "out", "dense", ("h",), (1,), Activation(), Parameter.box("f.out.weights", (1, neurons), -outputs, outputs),
+        Parameter.box("f.out.bias", (1,), -output_bias, output_bias) if use_output_bias else None,
+    )  # fmt: skip
+    network = Network("f", (Layer("in", "input", (), (d,)), hidden, out), ("out",))
+    loss = ex.Loss(kind, "f", "D", q=q, margin=margin)
+    objective = loss if factor == 1.0 else ex.Product((ex.Constant(factor), loss))
+    data = DataSet("D", x, np.asarray(y, dtype=float).reshape(-1, 1), weights=counts)
+    return Problem("test", {"f": network}, {"D": data}, {}, Objective("minimize", objective))
+
+
+def teacher(n, d=2, seed=1):
+    """Two or three relu neurons plus noise 0.1, inputs uniform in [-1, 1]^d."""
+    r = np.random.RandomState(seed)
+    x = r.uniform(-1, 1, (n, d))
+
+    def relu(a):
+        return np.maximum(a, 0)
+
+    y = relu(1.5 * x[:, 0] - x[:, 1] + 0.2) - 1.2 * relu(0.5 * x[:, 0] + 1.3 * x[:, 1] - 0.1)
+    y = y + 0.3 * relu(-x[:, 0] + 0.4 * x[:, 1]) + 0.1 * r.randn(n)
+    return x, y
+
+
+def scip(x, y, neurons, activation, kind, weights, biases, outputs, output_bias, alpha=0.1, q=0.5, margin=1.0,
+         counts=None, limit=20.0):  # fmt: skip
+    """(primal, dual) of the problem as it stands: big-M activations, products of output weights and activations."""
+    from pyscipopt import Model, quicksum
+
+    n, d = np.shape(x)
+    counts = np.ones(n) if counts is None else counts
+    m = Model()
+    m.hideOutput()
+    m.setParam("limits/time", limit)
+    m.setParam("misc/usesymmetry", 0)
+    m.setParam("limits/gap", 1e-7)
+    w = [[m.addVar(lb=-weights, ub=weights) for _ in range(d)] for _ in range(neurons)]
+    b = [m.addVar(lb=-biases, ub=biases) for _ in range(neurons)]
+    v = [m.addVar(lb=-outputs, ub=outputs) for _ in range(neurons)]
+    c = m.addVar(lb=-output_bias, ub=output_bias)
+    slope = {"relu": 0.0, "abs": -1.0, "leaky_relu": alpha}[activation]
+    total = []
+    for i in range(n):
+        terms = []
+        for k in range(neurons):
+            big = float(weights * np.abs(x[i]).sum() + biases)
+            z = quicksum(w[k][j] * float(x[i, j]) for j in range(d)) + b[k]
+            on = m.addVar(vtype="B")
+            h = m.addVar(lb=-big, ub=big)
+            m.addCons(z <= big * on)
+            m.addCons(z >= -big * (1 - on))
+            for side, s in ((1 - on, 1.0), (on, slope)):
+                m.addCons(h - s * z <= 2 * big * side)
+                m.addCons(h - s * z >= -2 * big * side)
+            terms.append(v[k] * h)
+        o = m.addVar(lb=-1e3, ub=1e3)
+        m.addCons(o == quicksum(terms) + c)
+        e = m.addVar(lb=0.0)
+        r = o - float(y[i])
+        if kind in ("sse", "mse"):
+            m.addCons(e >= r * r)
+        elif kind == "hinge":
+            m.addCons(e >= margin - (1.0 if y[i] > 0 else -1.0) * o)
+        elif kind == "pinball":
+            m.addCons(e >= -q * r)
+            m.addCons(e >= (1 - q) * r)
+        else:
+            m.addCons(e >= r)
+            m.addCons(e >= -r)
+        total.append(float(counts[i]) * e)
+    if kind == "max_error":
+        top = m.addVar(lb=0.0)
+        for i in range(n):
+            m.addCons(top >= total[i] / float(counts[i]))
+        m.setObjective(top)
+    else:
+        divisor = float(np.sum(counts)) if kind in ("mse", "mae") else 1.0
+        m.setObjective(quicksum(total) / divisor)
+    m.optimize()
+    primal = m.getObjVal() if m.getNSols() else INF
+    return primal, m.getDualbound()

@@ -177,11 +177,15 @@ class Program:
     def bounds(self, expression: Affine) -> tuple[np.ndarray, np.ndarray]:
         """Interval bounds of an expression over the columns' bounds, rounded outwards, in its shape."""
         lo, hi = expression.range(self.lo, self.hi)
-        # summation error of n terms is below n * eps times the sum of the magnitudes (Higham 2002, section 4.2)
-        largest = np.maximum(np.abs(np.where(np.isfinite(lo), lo, 0)), np.abs(np.where(np.isfinite(hi), hi, 0)))
-        slack = (expression.lengths + 2) * np.finfo(float).eps * (largest + np.abs(expression.constant))
-        exact = (expression.lengths == 0) | ((expression.lengths == 1) & (expression.constant == 0))
-        slack = np.where(exact, 0.0, 4 * slack)
+        # summation error of n terms is below n * eps times the sum of their magnitudes (Higham 2002, section 4.2)
+        size = np.maximum(*(np.where(np.isfinite(b), np.abs(b), 0.0)[expression.columns] for b in (self.lo, self.hi)))
+        terms = np.abs(expression.values) * size
+        magnitude = np.bincount(expression.rows, weights=terms, minlength=expression.size) if len(terms) else 0.0
+        slack = (expression.lengths + 2) * np.finfo(float).eps * (magnitude + np.abs(expression.constant))
+        plus_minus = np.ones(expression.size, dtype=bool)
+        plus_minus[expression.rows[np.abs(expression.values) != 1]] = False
+        exact = (expression.lengths == 0) | ((expression.lengths == 1) & (expression.constant == 0) & plus_minus)
+        slack = np.where(exact, 0.0, slack)
         return (lo - slack).reshape(expression.shape), (hi + slack).reshape(expression.shape)
 
     def as_variables(self, expression: Affine | Array, name: str, span: Span | None = None) -> Affine:

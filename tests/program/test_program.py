@@ -1,5 +1,7 @@
 """The Program: names, bounds, recipes, and its verdicts on points."""
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 
@@ -53,6 +55,27 @@ def test_bounds_and_kinds():
         p.add_univariate("tanhh", x[0], x[1])
     with pytest.raises(ValueError, match="unknown kind"):
         p.add_variables("y", kind="float")
+
+
+def test_bounds_hold_exactly():
+    """Against rational arithmetic, with large terms that cancel."""
+    rng = np.random.default_rng(2)
+    for _ in range(200):
+        p = Program()
+        big = rng.normal(size=6) * 10.0 ** rng.integers(-3, 9, 6)
+        x = p.add_variables("x", (6,), big, big + rng.random(6))
+        coefficients = rng.normal(size=6)
+        coefficients[0] = -(coefficients[1:] @ big[1:]) / big[0]  # cancels up to rounding
+        low, high = p.bounds(x @ coefficients + 0.1)
+        ends = [
+            sum(
+                (Fraction(c) * Fraction((b if (c > 0) == lower else t)) for c, b, t in zip(coefficients, p.lo, p.hi)),
+                Fraction(0.1),
+            )
+            for lower in (True, False)
+        ]
+        assert Fraction(float(low)) <= ends[0]
+        assert Fraction(float(high)) >= ends[1]
 
 
 def test_as_variables_reuses_plain_ones():

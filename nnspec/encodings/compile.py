@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 import nnspec.encodings.builtin  # noqa: F401  (registers the templates)
 from nnspec.bounds.constraints import variable_bounds
+from nnspec.bounds.propagate import Bounds, Origin
+from nnspec.bounds.symbolic import symbolic_bounds
 from nnspec.encodings.context import Context
 from nnspec.encodings.expressions import Expressions
 from nnspec.encodings.logic import Constraints
 from nnspec.encodings.parameters import Parameters, add_parameters
 from nnspec.encodings.recover import centre_jumps, lift_margins
 from nnspec.encodings.registry import kinds, template
-from nnspec.encodings.runs import Runs, every_expression
+from nnspec.encodings.runs import Key, Runs, every_expression
 from nnspec.encodings.sizes import Sizes
 from nnspec.encodings.symmetry import Ordering, representative, symmetry_rows
-from nnspec.errors import UnsupportedError, diagnostic
+from nnspec.encodings.tighten import lp_bounds, relaxation
+from nnspec.errors import UnsupportedError, UsageError, diagnostic
 from nnspec.problem import expression as ex
-from nnspec.problem.problem import Point, Problem
+from nnspec.problem.network import Network
+from nnspec.problem.problem import Objective, Point, Problem
 from nnspec.program import Affine, Program
+from nnspec.tolerances import INTEGRALITY
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,26 +86,82 @@ class Compiled:
         return Point(parameters, {name: float(c.value(x)) for name, c in self.variables.items()})
 
 
+BOUNDS = ("interval", "symbolic", "lp", "obbt")
+
+
 def compile_problem(problem: Problem, encodings: Mapping[str, str] | None = None, *, backend: str = "",
-                    bounds: str = "interval", symmetry: bool = True) -> Compiled:  # fmt: skip
+                    bounds: str = "symbolic", symmetry: bool = True) -> Compiled:  # fmt: skip
     """Encode a problem as a mathematical program.
 
     `encodings` picks templates by kind ("relu": "sos1") or by layer ("f.h1": "indicator"); `backend` picks the defaults
-    that a benchmark found best for it; `bounds` is "interval", "symbolic", "lp" or "obbt"; `symmetry` adds orderings
-    of interchangeable neurons. Raises UnsupportedError where a bound is missing or a construct has no encoding.
+    that a benchmark found best for it. `bounds`: "interval"; "symbolic" (linear bounds through networks with constant
+    weights, else the same as interval); "lp" (a linear program a neuron over the networks' rows); "obbt" (the same with
+    the constraints of the spec, on variables too). `symmetry` adds orderings of interchangeable neurons. Raises
+    UnsupportedError where a bound is missing or a construct has no encoding, UsageError for an unknown template.
     """
     choices = dict(encodings or {})
     _check(problem, choices)
+    if bounds not in BOUNDS:
+        raise UsageError(diagnostic("NNS152", f"there are no bounds called {bounds!r}", help=f"there are: {', '.join(BOUNDS)}"))
+    known: dict[Key, dict[str, Bounds]] = {}
+    limits = variable_bounds(problem)
+    if bounds in ("lp", "obbt"):
+        for _ in range(ROUNDS):
+            _refine(problem, choices, known, limits, symmetry, bounds == "obbt")
+    return _build(problem, choices, backend, known, limits, symmetry, bounds != "interval")
+
+
+ROUNDS = 2
+"""Passes of LP bounding: the second one uses the first one's bounds of earlier layers."""
+
+
+def _refine(problem: Problem, choices: Mapping[str, str], known: dict[Key, dict[str, Bounds]],
+            limits: dict[str, tuple[float, float]], symmetry: bool, constraints: bool) -> None:  # fmt: skip
+    """One pass of LP bounds on all undecided neurons, and on variables if constraints take part; in place."""
+    satisfy = replace(problem, objective=Objective("satisfy", None), constraints=problem.constraints if constraints else ())
+    compiled = _build(satisfy, choices, "", known, limits, symmetry, True, calls_of=problem)
+    r = relaxation(compiled.program)
+    origin = Origin.OBBT if constraints else Origin.LINEAR
+    assert compiled.runs is not None
+    for key, run in zip(compiled.runs.keys, compiled.runs.all):
+        for layer in run.network.layers:
+            before = run.bounds[layer.name].pre
+            if layer.activation.kind == "linear" or layer.kind == "input" or not before.interval.finite:
+                continue
+            z = run.before[layer.name]
+            entries = np.flatnonzero((z.lengths > 0) & (before.lo < 0).reshape(-1) & (before.hi > 0).reshape(-1))
+            found = lp_bounds(r, z.reshape(-1), entries).reshape(*z.shape)
+            known.setdefault(key, {})[layer.name] = before.tighten(found, origin)
+    if constraints:
+        for name, column in compiled.variables.items():
+            found = lp_bounds(r, column.reshape(-1))
+            lo, hi = limits[name]
+            limits[name] = max(lo, float(found.lo[0])), min(hi, float(found.hi[0]))
+
+
+def _build(problem: Problem, choices: Mapping[str, str], backend: str, known: Mapping[Key, Mapping[str, Bounds]],
+           limits: Mapping[str, tuple[float, float]], symmetry: bool, symbolic: bool,
+           calls_of: Problem | None = None) -> Compiled:  # fmt: skip
+    """The program for given bounds of neurons and variables. `calls_of`: also evaluate that problem's networks."""
     context = Context(Program(problem.name), problem, choices, backend)
     program = context.program
     parameters = add_parameters(context)
-    limits = variable_bounds(problem)
-    variables = {v.name: program.add_variables(v.name, (), *limits[v.name], kind=v.kind, span=v.span)
+    variables = {v.name: program.add_variables(v.name, (), *_whole(limits[v.name], v.kind), kind=v.kind, span=v.span)
                  for v in problem.variables.values()}  # fmt: skip
-    runs = Runs(context, parameters)
+
+    def refine(network: Network, inputs: Affine, key: Key) -> Mapping[str, Bounds]:
+        found = symbolic_bounds(network, context.interval(inputs)) if symbolic and not inputs.is_constant else {}
+        for name, b in known.get(key, {}).items():
+            found[name] = found[name].meet(b) if name in found else b
+        return found
+
+    runs = Runs(context, parameters, refine)
     sizes = Sizes(context, parameters)
     expressions = Expressions(context, variables, runs, sizes)
     constraints = Constraints(context, expressions)
+    for e in every_expression(calls_of) if calls_of is not None else ():
+        if isinstance(e, ex.NetworkOutput):
+            expressions.value(e)
 
     _add_counts(problem, sizes)
     _add_budgets(context, sizes)
@@ -116,6 +177,13 @@ def compile_problem(problem: Problem, encodings: Mapping[str, str] | None = None
     for finish in context.finishers:
         finish()
     return Compiled(problem, program, parameters, variables, sizes.nonzero(), context.errors, tuple(done), runs)
+
+
+def _whole(limits: tuple[float, float], kind: str) -> tuple[float, float]:
+    """Bounds of an integer variable rounded inwards (an LP bound of 2.0000001 means 3)."""
+    if kind == "real":
+        return limits
+    return float(np.ceil(limits[0] - INTEGRALITY)), float(np.floor(limits[1] + INTEGRALITY))
 
 
 def _check(problem: Problem, choices: Mapping[str, str]) -> None:

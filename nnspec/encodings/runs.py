@@ -18,7 +18,10 @@ from nnspec.problem.network import Network
 from nnspec.problem.problem import Problem
 from nnspec.program import Affine, stack
 
-Refine = Callable[[Network, Affine], Mapping[str, Bounds]]
+Key = tuple[str, tuple[ex.Expression, ...]]
+"""Which evaluation: the network's name, and the arguments of a call on decisions (none: all data rows)."""
+
+Refine = Callable[[Network, Affine, Key], Mapping[str, Bounds]]
 
 
 class Runs:
@@ -30,6 +33,7 @@ class Runs:
         self.refine = refine
         self.affine: Callable[..., Affine] = lambda e: Affine.of(np.nan)  # set by Expressions
         self.all: list[Run] = []
+        self.keys: list[Key] = []
         self._rows: dict[str, dict[bytes, int]] = {}
         self._points: dict[str, list[np.ndarray]] = {}
         self._data_runs: dict[str, Run] = {}
@@ -68,11 +72,13 @@ class Runs:
             self._points.setdefault(network, []).append(x)
         return known[key]
 
-    def _run(self, network: str, inputs: Affine, name: str) -> Run:
+    def _run(self, network: str, inputs: Affine, name: str, arguments: tuple[ex.Expression, ...] = ()) -> Run:
         n = self.context.problem.networks[network]
-        known = self.refine(n, inputs) if self.refine is not None else None
+        key = (network, arguments)
+        known = self.refine(n, inputs, key) if self.refine is not None else None
         run = encode_network(self.context, self.parameters, n, inputs, name, known)
         self.all.append(run)
+        self.keys.append(key)
         return run
 
     def _data_run(self, network: str) -> Run:
@@ -108,7 +114,7 @@ class Runs:
             inputs = raw if s is None else (raw - s.shift) / s.factor
             number = sum(1 for n, _ in self._calls if n == network.name)
             name = network.name if not number and network.name not in self._rows else f"{network.name}~{number + 1}"
-            self._calls[key] = self._run(network.name, inputs.reshape(1, -1), name)
+            self._calls[key] = self._run(network.name, inputs.reshape(1, -1), name, arguments)
         return self._calls[key]
 
 

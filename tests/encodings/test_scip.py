@@ -20,7 +20,7 @@ from .problems import DOMAINS, random_point, training
 HIDDEN = [a for a in ACTIVATIONS if a != "softmax"]
 
 
-def local_search(problem, seed=0, starts=30, steps=60):
+def local_search(problem, seed=0, starts=15, steps=60):
     """The best feasible point found: random starts, then coordinate steps of shrinking size."""
     r = np.random.default_rng(seed)
     sign = 1.0 if problem.minimize else -1.0
@@ -67,7 +67,7 @@ def moved(problem, point, r, size):
     return Point(values, variables)
 
 
-def check(problem, encodings=None, time=1.0, seed=0, tolerance=2e-5, **options):
+def check(problem, encodings=None, time=0.4, seed=0, tolerance=2e-5, **options):
     """Solve for a moment and compare; returns (result, compiled)."""
     compiled = compile_problem(problem, encodings, backend="scip", **options)
     known, known_value = local_search(problem, seed)
@@ -118,7 +118,7 @@ def test_penalties(size):
 
 def test_maximised_and_bounded_losses():
     r = np.random.default_rng(2)
-    for kind in ("mae", "errors", "hinge", "huber"):
+    for kind in ("mae", "errors", "huber"):
         p = training(kind, "relu", r, samples=3, box=1.0)
         check(Problem(p.name, p.networks, p.data, {}, Objective("maximize", p.objective.expression)))
         at_most = Constraint(ex.Comparison("<=", p.objective.expression, ex.Constant(1.0)))
@@ -140,7 +140,7 @@ def random_spec(seed):
 
 @pytest.mark.parametrize("seed", range(12))
 def test_random_specs(seed):
-    check(random_spec(seed), seed=seed, time=0.7)
+    check(random_spec(seed), seed=seed, time=0.4)
 
 
 @pytest.mark.long

@@ -1,5 +1,5 @@
 """Trained networks inside optimisation models of Pyomo, PySCIPOpt and gurobipy."""
 
-from nnspec.embedding.embed import Part, embed
+from nnspec.embedding.part import Part, embed
 
 __all__ = ["Part", "embed"]

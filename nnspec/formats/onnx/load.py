@@ -38,6 +38,11 @@ def load(path: Path | str) -> onnx.ModelProto:
         raise unreadable(path, "it holds no network")
     if len(model.graph.node) > MAX_NODES:
         raise unreadable(path, f"it has {len(model.graph.node)} nodes, more than {MAX_NODES}")
+    graph = model.graph
+    values = [*graph.input, *graph.output, *graph.initializer, *graph.node]
+    names = [x.name for x in values] + [name for n in graph.node for name in (n.op_type, n.domain, *n.input, *n.output)]
+    if any(isinstance(name, bytes) for name in names):  # what protobuf gives for text that is not UTF-8
+        raise unreadable(path, "it has names that are not text")
     _external(model, path)
     if model.functions:
         raise operator(path, model.functions[0].name, "function", "functions inside a model are not read")

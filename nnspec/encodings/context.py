@@ -37,6 +37,7 @@ class Context:
     expansions: dict[int, tuple[float, np.ndarray, np.ndarray]] = field(default_factory=dict)
     perspectives: dict[int, int] = field(default_factory=dict)  # column w -> column t with w^2 <= t u
     errors: dict[str, float] = field(default_factory=dict)  # certified errors of envelopes, by layer
+    hulls: list[tuple[Affine, np.ndarray, np.ndarray, str]] = field(default_factory=list)  # (z, h, b, layer)
     finishers: list[Callable[[], None]] = field(default_factory=list)  # run when all rows are there
 
     def note_error(self, path: str, error: float) -> None:

@@ -17,8 +17,15 @@ import numpy as np
 from nnspec.problem import expression as ex
 from nnspec.problem.network import Layer, Network, Parameter
 from nnspec.problem.problem import Point, Problem
-from nnspec.reductions.interface import Case, Reduced, identity
-from nnspec.reductions.structure import covered, expressions, named_tensors, with_layers, with_network
+from nnspec.reductions.interface import Case, Forward, Inverse, Reduced, identity
+from nnspec.reductions.structure import (
+    covered,
+    directed_sizes,
+    expressions,
+    named_tensors,
+    with_layers,
+    with_network,
+)
 
 
 def _first(problem: Problem, network: Network) -> tuple[Layer, np.ndarray, np.ndarray] | str:
@@ -43,7 +50,18 @@ def _first(problem: Problem, network: Network) -> tuple[Layer, np.ndarray, np.nd
     if not np.all(x[0][constant] == 0) and not _mergeable(problem, network, layer):
         constant &= x[0] == 0
     constant &= open_
+    if constant.any() and _rewarded(problem, network, layer.weights):
+        return "nonzero weights are asked for"
     return (layer, constant, x[0]) if constant.any() else "every input varies"
+
+
+def _rewarded(problem: Problem, network: Network, w: Parameter) -> bool:
+    """Whether a size of these weights may be wanted large."""
+    for e, smaller_is_fine in directed_sizes(problem):
+        if e.network == network.name and not smaller_is_fine:
+            if e.kind == "inputs" or (e.kind != "neurons" and w.name in {p.name for _, p in covered(network, e)}):
+                return True
+    return False
 
 
 def _mergeable(problem: Problem, network: Network, layer: Layer) -> bool:
@@ -79,17 +97,18 @@ class ConstantInputs:
         rest = _nearest_to_zero(w)
         lo, hi = w.lo.copy(), w.hi.copy()
         shifted = constant & (x != 0)
+        rest[:, shifted] = 0.0
         lo[:, constant] = hi[:, constant] = rest[:, constant]
-        lo[:, shifted] = hi[:, shifted] = 0.0
         changed = replace(layer, weights=replace(w, lo=lo, hi=hi))
-        inverse = forward = identity
+        inverse: Inverse = identity
+        forward: Forward = lambda point: _drop(w, constant, rest, point)  # noqa: E731
         if shifted.any():
             assert b is not None
             ends = np.stack([w.lo[:, shifted] * x[shifted], w.hi[:, shifted] * x[shifted]])
             low, high = ends.min(axis=0).sum(axis=1), ends.max(axis=0).sum(axis=1)
             changed = replace(changed, bias=replace(b, lo=b.lo + low, hi=b.hi + high))
             inverse = lambda point: _split(w, b, shifted, x, point)  # noqa: E731
-            forward = lambda point: _join(w, b, shifted, x, point)  # noqa: E731
+            forward = lambda point: _drop(w, constant, rest, _join(w, b, shifted, x, point))  # noqa: E731
         columns = [network.input_names[j] if network.input_names else str(j) for j in np.flatnonzero(constant)]
         case = Case(with_network(problem, with_layers(network, changed)), inverse, forward)
         return Reduced((case,), f"inputs that never vary need no weights: {', '.join(columns)}")
@@ -100,6 +119,13 @@ def _nearest_to_zero(p: Parameter) -> np.ndarray:
         values = np.asarray(p.values)
         return np.full(p.shape, values[np.abs(values).argmin()])
     return np.clip(np.zeros(p.shape), p.lo, p.hi)
+
+
+def _drop(w: Parameter, columns: np.ndarray, rest: np.ndarray, point: Point) -> Point:
+    """Weights without effect at the value that they are fixed at."""
+    weights = np.array(point.parameters[w.name], dtype=float)
+    weights[:, columns] = rest[:, columns]
+    return Point({**point.parameters, w.name: weights}, point.variables)
 
 
 def _split(w: Parameter, b: Parameter, columns: np.ndarray, x: np.ndarray, point: Point) -> Point:

@@ -1,0 +1,111 @@
+"""Which engine is chosen, and what is said about it."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from nnspec.engines.choose import choose
+from nnspec.engines.interface import Limits, Status
+from nnspec.engines.run import solve_problem
+from nnspec.errors import UnsupportedError, UsageError
+from nnspec.problem import Activation, Constraint, Objective, Point, Problem, Variable
+from nnspec.problem import expression as ex
+from nnspec.problem.evaluate import objective, violations
+from tests.reductions.specs import network, problem
+
+X = np.array([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
+Y = np.array([[0.0], [1.0], [1.0], [0.0]])
+SSE = ex.Loss("sse", "f", "D")
+
+
+def spec(activation="relu", hidden=(2,), terms=(SSE,), box=(-4.0, 4.0)):
+    return problem(network(2, list(hidden), Activation(activation), box=box), X, Y, terms)
+
+
+def knapsack():
+    e = ex.Sum((ex.VariableRef("a"), ex.Product((ex.Constant(2.0), ex.VariableRef("b")))))
+    return Problem("v", {}, {}, {"a": Variable("a", 0, 3, "int"), "b": Variable("b", 0, 2.5)}, Objective("maximize", e),
+                   (Constraint(ex.Comparison("<=", e, ex.Constant(4.2))),))  # fmt: skip
+
+
+def test_unknown_engine_is_a_usage_error():
+    with pytest.raises(UsageError, match="unknown engine"):
+        choose(spec(), "magic")
+
+
+def test_an_engine_that_cannot_is_refused_with_its_reason():
+    with pytest.raises(UnsupportedError, match="cells engine cannot solve"):
+        choose(spec(hidden=(2, 2)), "cells")
+
+
+def test_the_solver_is_left_for_depth_with_reasons():
+    choice = choose(spec(hidden=(2, 2)))
+    assert choice.engine.name == "solver"
+    assert any("not used" in r for r in choice.reasons)
+
+
+def test_a_backend_asks_for_the_solver():
+    assert choose(spec(), "auto", "scip").engine.name == "solver"
+
+
+def test_problems_without_networks_go_to_the_solver():
+    r = solve_problem(knapsack(), Limits(time=20))
+    assert r.status is Status.OPTIMAL
+    assert r.objective == pytest.approx(4.2)
+    assert r.bound == pytest.approx(4.2)
+
+
+def test_explanation_names_chain_and_class():
+    lines = []
+    r = solve_problem(spec(), Limits(time=30), engine="solver", explain=lines.append)
+    text = "\n".join(lines)
+    assert r.status is Status.OPTIMAL
+    assert r.objective == pytest.approx(0.0, abs=1e-6)
+    assert "scaling symmetry of f.h1" in text
+    assert "duplicate samples: not used" in text
+    assert "first incumbent" in text
+
+
+def test_class_is_checked():
+    lines = []
+    y = np.array([[0.0], [1.0], [0.3], [0.9]])
+    p = problem(network(2, [1], Activation("relu")), X, y, [SSE])
+    solve_problem(p, Limits(time=30), engine="solver", explain=lines.append)
+    assert any("MISOCP" in line or "convex MIQP" in line for line in lines), lines
+    lines.clear()
+    solve_problem(p, Limits(time=5), engine="solver", explain=lines.append, reductions=False, incumbents=False)
+    assert not any("convex MIQP" in line and "nonconvex" not in line for line in lines)
+
+
+@pytest.mark.parametrize("reductions", [True, False])
+def test_infeasible_is_proven(reductions):
+    p = spec(box=(-1.0, 1.0))
+    p = replace(p, constraints=(Constraint(ex.Comparison("<=", SSE, ex.Constant(-1.0)), "impossible"),))
+    r = solve_problem(p, Limits(time=20), engine="solver", reductions=reductions)
+    assert r.status is Status.INFEASIBLE
+    assert r.point is None
+
+
+def test_start_points_and_progress():
+    p = spec(hidden=(1,))
+    start = Point({"f.h1.weights": np.array([[1.0, -1.0]]), "f.h1.bias": np.zeros(1),
+                   "f.out.weights": np.array([[1.0]]), "f.out.bias": np.array([0.3])})  # fmt: skip
+    seen = []
+    r = solve_problem(p, Limits(time=30), engine="solver", start=(start,), on_progress=seen.append, incumbents=False)
+    assert r.status is Status.OPTIMAL
+    assert r.objective <= objective(p, start)
+    assert violations(p, r.point) == []
+    for progress in seen:
+        if progress.incumbent is not None and progress.bound is not None:
+            assert progress.bound <= progress.incumbent + 1e-6
+
+
+def test_a_time_limit_leaves_a_network_and_a_valid_bound():
+    rng = np.random.default_rng(0)
+    p = problem(network(2, [4], Activation("relu")), rng.normal(size=(30, 2)), rng.normal(size=(30, 1)), [SSE])
+    r = solve_problem(p, Limits(time=4), engine="solver")
+    assert r.status is Status.LIMIT
+    assert r.point is not None
+    assert r.bound is None or r.bound <= r.objective
+    assert r.seconds < 15

@@ -1,0 +1,76 @@
+"""Optima of the reduced problems, from the solver, against searches on the problem as it was stated."""
+
+import math
+
+import numpy as np
+import pytest
+
+from nnspec.engines.interface import Limits, Status
+from nnspec.engines.run import solve_problem
+from nnspec.incumbents import local_search
+from nnspec.problem import Activation
+from nnspec.problem import expression as ex
+from nnspec.problem.evaluate import objective, violations
+
+from .specs import network, problem, random_problem, times
+
+
+def agrees(p, seed, time=20.0):
+    """The proven optimum against many local searches: none may be better, the best must be as good."""
+    r = solve_problem(p, Limits(time=time), engine="solver", incumbents=bool(seed % 2))
+    assert r.status is not Status.ERROR, r.messages
+    points = local_search(p, seed, starts=600)
+    best = objective(p, points[0]) if points else math.inf
+    if r.status is Status.INFEASIBLE:
+        assert not points
+        return True
+    if r.bound is not None:
+        assert r.bound <= best + 1e-4 * max(1, abs(best))
+    if r.status is not Status.OPTIMAL:
+        return False
+    assert violations(p, r.point) == []
+    assert r.objective == pytest.approx(objective(p, r.point))
+    assert r.objective <= best + 1e-4 * max(1, abs(best))
+    return True
+
+
+def small(seed):
+    """Random problems whose reduced form has no products left, so that every one is solved in a moment."""
+    rng = np.random.default_rng(seed)
+    n, activation = int(rng.integers(2, 5)), str(rng.choice(["relu", "leaky_relu", "abs"]))
+    x = rng.integers(-2, 3, size=(n, 1)) / 2.0
+    y = rng.normal(size=(n, 1)).round(1)
+    kinds = ["sse", "sae", "max_error", "huber", "pinball", "hinge", "squared_hinge", "errors"]
+    kind = str(rng.choice(kinds))
+    if kind in ("hinge", "squared_hinge", "errors"):
+        y = (y > 0).astype(float)
+    terms = [ex.Loss(kind, "f", "D")]
+    if rng.random() < 0.3:
+        terms.append(times(0.1, ex.Size(str(rng.choice(["l2", "l0"])), "f", biases=True)))
+    box = (-2.0, 2.0) if rng.random() < 0.5 else (-2.0, 1.0)
+    return problem(network(1, [int(rng.integers(1, 3))], Activation(activation, 0.1), box=box), x, y, terms)
+
+
+def test_reduced_optima_on_small_problems():
+    solved = sum(agrees(small(seed), seed) for seed in range(8))
+    assert solved >= 7
+
+
+@pytest.mark.long
+def test_reduced_optima_on_random_problems():
+    solved = sum(agrees(random_problem(seed), seed) for seed in range(300))
+    assert solved >= 200
+
+
+@pytest.mark.long
+def test_reduced_optima_on_more_small_problems():
+    solved = sum(agrees(small(seed), seed) for seed in range(100, 300))
+    assert solved >= 190
+
+
+def test_relaxed_decay_falls_back_where_a_box_binds():
+    """Without decay of the biases and with a narrow box for them, the sum of norms is only a bound."""
+    x, y = np.array([[-1.0], [0.0], [1.0]]), np.array([[1.0], [0.0], [0.0]])
+    net = network(1, [1], Activation("relu"), box=lambda i, role: (-0.3, 0.3) if (i, role) == (0, "bias") else (-3.0, 3.0))
+    p = problem(net, x, y, [ex.Loss("sse", "f", "D"), times(0.05, ex.Size("l2", "f"))])
+    assert agrees(p, 1, 30)

@@ -1,0 +1,131 @@
+"""Reductions applied where their theorem does not hold are caught by the test of both ways."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from nnspec.problem import Activation, Constraint, Tie
+from nnspec.problem import expression as ex
+from nnspec.reductions.bounds import PenaltyBounds
+from nnspec.reductions.decay import Decay
+from nnspec.reductions.duplicates import Duplicates
+from nnspec.reductions.inputs import ConstantInputs
+from nnspec.reductions.linear import LinearLayers
+from nnspec.reductions.scaling import Homogeneous, Scaling, homogeneous, sign_case
+
+from .specs import network, problem, times
+from .test_both_ways import disagreements
+
+X = np.array([[0.0, 1.0], [1.0, -1.0], [-1.0, 0.5]])
+Y = np.array([[0.3], [-0.7], [1.1]])
+SSE = ex.Loss("sse", "f", "D")
+
+
+def spec(activation="relu", terms=(), x=X, y=Y, **more):
+    return problem(network(2, [2], Activation(activation, 0.1), **more), x, y, [SSE, *terms])
+
+
+def caught(p, cases, upper=np.inf):
+    return disagreements(p, cases, upper, np.random.default_rng(0), 40) != []
+
+
+def forced_scaling(p):
+    """What scaling would do to the problem if it did not look at penalties and names."""
+    plain = replace(p, objective=replace(p.objective, expression=SSE), constraints=(), ties=())
+    h = homogeneous(plain)
+    assert isinstance(h, Homogeneous)
+    return [sign_case(h, p, signs) for signs in ((1, 1), (1, -1), (-1, -1))]
+
+
+def test_sound_cases_are_not_caught():
+    assert not caught(spec(), forced_scaling(spec()))
+
+
+@pytest.mark.parametrize("kind", ["l1", "l2"])
+def test_scaling_under_a_penalty(kind):
+    p = spec(terms=[times(0.1, ex.Size(kind, "f"))])
+    assert Scaling().applies(p, np.inf) is not None
+    assert caught(p, forced_scaling(p))
+
+
+def test_scaling_with_a_named_weight():
+    p = spec()
+    p = replace(p, constraints=(Constraint(ex.Comparison("<=", ex.ParameterRef("f.h1.weights", (0, 0)), ex.Constant(0.1))),))
+    assert "names a single weight" in Scaling().applies(p, np.inf)
+    assert caught(p, forced_scaling(p))
+
+
+def test_scaling_with_a_tie():
+    p = replace(spec(), ties=(Tie(("f.h1.weights", 0), ("f.h1.weights", 3)),))
+    assert "tie" in Scaling().applies(p, np.inf)
+    assert caught(p, forced_scaling(p))
+
+
+def test_scaling_with_too_large_a_box():
+    p = spec()
+    h = homogeneous(p)
+    wide = replace(h, out=replace(h.out, weights=replace(h.v, hi=2 * h.v.hi, lo=2 * h.v.lo)))
+    assert caught(p, [sign_case(wide, p, s) for s in ((1, 1), (1, -1), (-1, -1))])
+
+
+def test_scaling_with_a_case_forgotten():
+    assert caught(spec(), forced_scaling(spec())[:2])
+
+
+def test_scaling_of_tanh():
+    assert "not positively homogeneous" in Scaling().applies(spec("tanh"), np.inf)
+    relu = homogeneous(spec())
+    tanh = spec("tanh")
+    h = replace(relu, network=tanh.networks["f"], hidden=tanh.networks["f"]["h1"], out=tanh.networks["f"]["out"])
+    assert caught(tanh, [sign_case(h, tanh, s) for s in ((1, 1), (1, -1), (-1, -1))])
+
+
+def test_scaling_where_the_box_leaves_out_zero():
+    p = spec(box=lambda i, role: (0.5, 2.0) if (i, role) == (0, "weights") else (-2.0, 2.0))
+    assert "does not contain 0" in Scaling().applies(p, np.inf)
+    h = Homogeneous(p.networks["f"], p.networks["f"]["h1"], p.networks["f"]["out"])
+    assert caught(p, [sign_case(h, p, s) for s in ((1, 1), (1, -1), (-1, -1))])
+
+
+def test_decay_with_a_wrong_factor():
+    p = spec(terms=[times(0.1, ex.Size("l2", "f", biases=True))], box=(-30.0, 30.0))
+    cases = Decay().apply(p, np.inf).cases
+    assert not caught(p, cases)
+    doubled = [replace(c, problem=replace(c.problem, objective=replace(c.problem.objective, expression=ex.Sum(
+        (c.problem.objective.expression, times(0.1, ex.Size("norm", "f", "h1", biases=True))))))) for c in cases]  # fmt: skip
+    assert caught(p, doubled)
+
+
+def test_penalty_bounds_from_a_wrong_incumbent():
+    p = spec(terms=[times(0.1, ex.Size("l2", "f"))])
+    assert not caught(p, PenaltyBounds().apply(p, 6.0).cases, 6.0)
+    assert caught(p, PenaltyBounds().apply(p, 0.1).cases, 6.0)
+
+
+def test_duplicates_without_the_constant():
+    p = spec(x=np.vstack([X, X[:1]]), y=np.vstack([Y, Y[:1] + 1]))
+    cases = Duplicates().apply(p, np.inf).cases
+    assert not caught(p, cases)
+    assert caught(p, [replace(c, problem=replace(c.problem, objective=p.objective)) for c in cases])
+
+
+def test_constant_inputs_under_a_penalty():
+    x = X.copy()
+    x[:, 0] = 0.7
+    p = spec(x=x, terms=[times(0.1, ex.Size("l2", "f", "h1"))])
+    assert ConstantInputs().applies(p, np.inf) == "every input varies"
+    plain = spec(x=x)
+    assert ConstantInputs().applies(plain, np.inf) is None
+    assert not caught(plain, ConstantInputs().apply(plain, np.inf).cases)
+    case = ConstantInputs().apply(plain, np.inf).cases[0]
+    penalised = replace(case, problem=replace(case.problem, objective=p.objective))
+    assert caught(p, [penalised])
+
+
+def test_linear_layers_of_relu():
+    p = spec("linear")
+    assert LinearLayers().applies(p, np.inf) is None
+    cases = LinearLayers().apply(p, np.inf).cases
+    assert not caught(p, cases)
+    assert caught(spec("relu"), cases)

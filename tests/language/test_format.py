@@ -85,6 +85,26 @@ CASES = {
         )  # fifth
         """,
     ),
+    "comment on its own line": (
+        "let x = f( \n # own \n a, b)",
+        """\
+        let x = f(
+          # own
+          a,
+          b
+        )
+        """,
+    ),
+    "comprehension": (
+        "minimize sum(" + "a_long_name * " * 6 + "b for i in 0..10, j in 0..10 if i < j)",
+        """\
+        minimize sum(
+          a_long_name * a_long_name * a_long_name * a_long_name * a_long_name * a_long_name * b
+            for i in 0..10, j in 0..10
+            if i < j
+        )
+        """,
+    ),
     "long sum": (
         "minimize " + " + ".join(f"{i} * loss_number_{i}" for i in range(5)) + " - 1",
         """\

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -83,8 +84,8 @@ class Interval:
     def magnitude(self) -> np.ndarray:
         return np.maximum(np.abs(self.lo), np.abs(self.hi))
 
-    def __getitem__(self, key: object) -> Interval:
-        return Interval(self.lo[key], self.hi[key])  # type: ignore[index]
+    def __getitem__(self, key: Any) -> Interval:
+        return Interval(self.lo[key], self.hi[key])
 
     def reshape(self, *shape: int) -> Interval:
         return Interval(self.lo.reshape(*shape), self.hi.reshape(*shape))
@@ -152,9 +153,7 @@ class Interval:
             return Interval.point(np.ones_like(lo))
         if exponent % 2 == 0:
             through = (self.lo <= 0) & (self.hi >= 0)
-            return Interval(
-                np.where(through, 0.0, np.maximum(down(lo, FUNCTION_ULPS), 0.0)), up(hi, FUNCTION_ULPS)
-            )
+            return Interval(np.where(through, 0.0, np.maximum(down(lo, FUNCTION_ULPS), 0.0)), up(hi, FUNCTION_ULPS))
         return Interval(down(lo, FUNCTION_ULPS), up(hi, FUNCTION_ULPS))
 
     def increasing(self, f: Callable[[np.ndarray], np.ndarray], floor: float = -np.inf,

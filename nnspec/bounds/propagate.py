@@ -119,11 +119,11 @@ def image(activation: Activation, z: Interval) -> Interval:
             return z.increasing(f, 0.0)
         case "gelu" | "silu":
             at, least = _DIPS[activation.kind]
-            ends = Interval(*(np.nan_to_num(f(e), nan=0.0, neginf=0.0, posinf=np.inf) for e in (z.lo, z.hi)))
+            tails = Interval(*(np.nan_to_num(f(e), nan=0.0, neginf=0.0, posinf=np.inf) for e in (z.lo, z.hi)))
             # 1 + erf and 1 + tanh cancel for z < 0: the error is absolute, a few units of 1 times |z|
             slack = 1e-15 * (1.0 + np.where(np.isfinite(z.magnitude), z.magnitude, 0.0))
-            lo = np.maximum(np.minimum(ends.lo, ends.hi) - slack, least)
-            return Interval(np.where((z.lo <= at) & (z.hi >= at), least, lo), np.maximum(ends.lo, ends.hi) + slack)
+            lo = np.maximum(np.minimum(tails.lo, tails.hi) - slack, least)
+            return Interval(np.where((z.lo <= at) & (z.hi >= at), least, lo), np.maximum(tails.lo, tails.hi) + slack)
         case "softmax":
             return _softmax(z)
     raise ValueError(f"unknown activation {activation.kind}")

@@ -48,7 +48,9 @@ def lines(a: Activation, z: Interval) -> Lines:
     def put(where: np.ndarray, above: bool, slope: np.ndarray, at: np.ndarray, value: np.ndarray) -> None:
         where = where & finite
         intercept = value - slope * at
-        slack = _ROUNDING * (np.abs(value) + np.abs(slope) * (np.abs(at) + np.maximum(np.abs(safe_lo), np.abs(safe_hi))))
+        slack = _ROUNDING * (
+            np.abs(value) + np.abs(slope) * (np.abs(at) + np.maximum(np.abs(safe_lo), np.abs(safe_hi)))
+        )
         if above:
             high_slope[where], high[where] = slope[where], (intercept + slack)[where]
         else:

@@ -76,7 +76,9 @@ def symbolic_bounds(network: Network, inputs: Interval) -> dict[str, Bounds]:
             continue
         so_far = layer_bounds(network, inputs, known=known)
         found = [_backward(network, number, {k: _row(b, i) for k, b in so_far.items()}) for i in range(inputs.shape[0])]
-        interval = Interval(*(np.stack([getattr(f, end) for f in found]).reshape(-1, *layer.shape) for end in ("lo", "hi")))
+        interval = Interval(
+            *(np.stack([getattr(f, end) for f in found]).reshape(-1, *layer.shape) for end in ("lo", "hi"))
+        )
         known[layer.name] = so_far[layer.name].pre.tighten(interval, Origin.SYMBOLIC)
     return known
 

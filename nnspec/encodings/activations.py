@@ -47,7 +47,7 @@ def activation(context: Context, a: Activation, z: Affine, bounds: Interval, pat
             needed_by = f"the {template.name} encoding of {a.kind} in {path}"
             raise missing_bounds(path, culprit_of(context, networks), needed_by)
         named = names if names is not None else words(z.shape)
-        block = Block(context, path, flat[rest], lo[rest], hi[rest], [named[k] for k in rest], a, span)
+        block = Block(context, path, flat[rest], lo[rest], hi[rest], [named[int(k)] for k in rest], a, span)
         parts.append((rest, template.encode(block)))
     return assemble(flat.size, parts).reshape(z.shape)
 

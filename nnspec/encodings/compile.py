@@ -46,17 +46,17 @@ class Compiled:
 
     def start(self, point: Point) -> np.ndarray:
         """A vector of values for all columns from values of weights and variables; entries that no recipe reaches
-        (variables the point lacks) are nan. Hidden neurons are put in the order that the program asks for, and weights a
-        little outside their domain are moved to it."""
+        (variables the point lacks) are nan. Hidden neurons are put in the order that the program asks for, and
+        weights a little outside their domain are moved to it."""
         point = representative(self.orderings, point)
         x = self.program.unknown_point()
         for (name, k), (column, offset, factor) in self.parameters.columns.items():
             if name in point.parameters:
                 value = float(np.asarray(point.parameters[name]).reshape(-1)[k])
                 x[column] = self._admissible(column, (value - offset) / factor)
-        for name, column in self.variables.items():
+        for name, variable in self.variables.items():
             if name in point.variables:
-                c = int(column.columns[0])
+                c = int(variable.columns[0])
                 x[c] = self._admissible(c, float(point.variables[name]))
         return self.program.complete(x)
 
@@ -102,7 +102,9 @@ def compile_problem(problem: Problem, encodings: Mapping[str, str] | None = None
     choices = dict(encodings or {})
     _check(problem, choices)
     if bounds not in BOUNDS:
-        raise UsageError(diagnostic("NNS152", f"there are no bounds called {bounds!r}", help=f"there are: {', '.join(BOUNDS)}"))
+        raise UsageError(
+            diagnostic("NNS152", f"there are no bounds called {bounds!r}", help=f"there are: {', '.join(BOUNDS)}")
+        )
     known: dict[Key, dict[str, Bounds]] = {}
     limits = variable_bounds(problem)
     if bounds in ("lp", "obbt"):
@@ -118,7 +120,9 @@ ROUNDS = 2
 def _refine(problem: Problem, choices: Mapping[str, str], known: dict[Key, dict[str, Bounds]],
             limits: dict[str, tuple[float, float]], symmetry: bool, constraints: bool) -> None:  # fmt: skip
     """One pass of LP bounds on all undecided neurons, and on variables if constraints take part; in place."""
-    satisfy = replace(problem, objective=Objective("satisfy", None), constraints=problem.constraints if constraints else ())
+    satisfy = replace(
+        problem, objective=Objective("satisfy", None), constraints=problem.constraints if constraints else ()
+    )
     compiled = _build(satisfy, choices, "", known, limits, symmetry, True, calls_of=problem)
     r = relaxation(compiled.program)
     origin = Origin.OBBT if constraints else Origin.LINEAR
@@ -215,7 +219,9 @@ def _add_budgets(context: Context, sizes: Sizes) -> None:
         for layer in network.layers:
             if layer.l0 is not None:
                 count = sizes.l0(network, layer.name, None, None, 1)
-                context.program.add_linear(count, -np.inf, layer.l0, f"l0 budget of {network.name}.{layer.name}", layer.span)
+                context.program.add_linear(
+                    count, -np.inf, layer.l0, f"l0 budget of {network.name}.{layer.name}", layer.span
+                )
         if network.l0 is not None:
             count = sizes.l0(network, None, None, None, 1)
             context.program.add_linear(count, -np.inf, network.l0, f"l0 budget of {network.name}", network.span)

@@ -13,6 +13,7 @@ from nnspec.errors import Span, UnsupportedError, diagnostic
 from nnspec.problem.network import Activation, Network, Parameter
 from nnspec.problem.problem import Problem, Variable
 from nnspec.program import Affine, Program, concatenate
+from nnspec.program.program import Recipe
 
 DEFAULTS: dict[str, dict[str, str]] = {
     "": {
@@ -38,7 +39,7 @@ class Context:
     perspectives: dict[int, int] = field(default_factory=dict)  # column w -> column t with w^2 <= t u
     errors: dict[str, float] = field(default_factory=dict)  # certified errors of envelopes, by layer
     hulls: list[tuple[Affine, np.ndarray, np.ndarray, str]] = field(default_factory=list)  # (z, h, b, layer)
-    finishers: list[Callable[[], None]] = field(default_factory=list)  # run when all rows are there
+    finishers: list[Callable[[], object]] = field(default_factory=list)  # run when all rows are there
 
     def note_error(self, path: str, error: float) -> None:
         """State that an encoding contains more than the graph of its function, by at most `error` in its value."""
@@ -90,7 +91,7 @@ class Block:
         return Interval(self.lo, self.hi)
 
     def variables(self, role: str, lo: np.ndarray | float = -np.inf, hi: np.ndarray | float = np.inf,
-                  kind: str = "real", complete: Callable[[np.ndarray], np.ndarray] | None = None) -> Affine:  # fmt: skip
+                  kind: str = "real", complete: Recipe | None = None) -> Affine:  # fmt: skip
         """New variables, one an entry, named after the neurons: 'f.h1.active[3,0]'."""
         name = f"{self.path}.{role}" if role else self.path
         return self.program.add_variables(name, (self.size,), lo, hi, kind, (self.words,), self.span, complete)

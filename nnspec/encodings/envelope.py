@@ -7,14 +7,16 @@ an affine function, whose maximum is at an end of the segment: a valid error bou
 the tangent is parallel to the chord. Slack for float64 rounding is added. Breakpoints are placed
 so that all segments have about the same error.
 
-The envelope is h = sum_i lam_i f(p_i) + s with z = sum_i lam_i p_i, sum lam = 1, lam in a special ordered set of type 2
-(Beale and Tomlin 1970), and -e_convex <= s <= e_concave: it *contains* the graph of f, so bounds on the program are bounds
-on the problem; the incumbent is recomputed from the network and may differ by the error, which `Compiled.errors` states.
+The envelope is h = sum_i lam_i f(p_i) + s with z = sum_i lam_i p_i, sum lam = 1, lam in a special ordered set of type
+2 (Beale and Tomlin 1970), and -e_convex <= s <= e_concave: it *contains* the graph of f, so bounds on the program are
+bounds on the problem; the incumbent is recomputed from the network and may differ by the error, which `Compiled.errors`
+states.
 `envelope` uses SOS2 rows, `envelope_binary` one binary a segment.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -119,7 +121,7 @@ def envelope(function: str, lo: float, hi: float, segments: int = SEGMENTS) -> E
 def _placed(function: str, cuts: np.ndarray, segments: int) -> np.ndarray:
     """Breakpoints, all cuts among them. The error of a short segment of length w is |f''| w^2 / 8, so segments have
     equal errors where the integral of sqrt |f''| over each is the same (de Boor 2001, chapter XII)."""
-    grid = np.unique(np.concatenate([np.linspace(a, b, 200) for a, b in zip(cuts, cuts[1:])]))
+    grid = np.unique(np.concatenate([np.linspace(a, b, 200) for a, b in itertools.pairwise(cuts)]))
     curvature = np.abs(np.diff(DERIVATIVES[function](grid)))  # |f''| times the step
     density = np.sqrt(curvature * np.diff(grid)) + 1e-9 * np.diff(grid)
     total = np.concatenate([[0.0], np.cumsum(density)])
@@ -165,8 +167,8 @@ def _encode(block: Block, binary: bool) -> Affine:
 
     def segment(x: np.ndarray) -> np.ndarray:
         at = z.value(x)
-        return np.array([min(int(np.searchsorted(e.points, v, side="right")) - 1, len(e.points) - 2) if len(e.points) > 1
-                         else 0 for e, v in zip(pieces, at)]).clip(0)  # fmt: skip
+        k = [int(np.searchsorted(e.points, v, side="right")) - 1 for e, v in zip(pieces, at)]
+        return np.minimum(k, [len(e.points) - 2 for e in pieces]).clip(0)
 
     def weights(x: np.ndarray) -> np.ndarray:
         k, at = segment(x), z.value(x)
@@ -194,7 +196,9 @@ def _encode(block: Block, binary: bool) -> Affine:
         program.add_linear(lam[:, 0] - y[:, 0], -np.inf, 0.0, f"{block.path} first segment", block.span)
         program.add_linear(lam[:, -1] - y[:, -1], -np.inf, 0.0, f"{block.path} last segment", block.span)
         if width > 2:
-            program.add_linear(lam[:, 1:-1] - y[:, 1:] - y[:, :-1], -np.inf, 0.0, f"{block.path} neighbours", block.span)
+            program.add_linear(
+                lam[:, 1:-1] - y[:, 1:] - y[:, :-1], -np.inf, 0.0, f"{block.path} neighbours", block.span
+            )
     elif width > 2:
         program.add_sos2(lam, f"{block.path} neighbours", block.span)
     block.context.note_error(block.path, max(e.error for e in pieces))

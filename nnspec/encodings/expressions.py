@@ -28,7 +28,8 @@ from nnspec.program import Affine, Quadratic, product, stack
 
 _CURVATURE = {"exp": 1, "log": -1, "sqrt": -1}
 _FUNCTIONS: dict[str, Callable[[float], float]] = {
-    "exp": math.exp, "log": math.log, "sqrt": math.sqrt, "sin": math.sin, "cos": math.cos, "tanh": math.tanh, "abs": abs,
+    "exp": math.exp, "log": math.log, "sqrt": math.sqrt, "sin": math.sin, "cos": math.cos, "tanh": math.tanh,
+    "abs": abs,
 }  # fmt: skip
 
 
@@ -88,7 +89,9 @@ class Expressions:
             return terms[0]
         if constant == 0 and len(terms) == 1:
             return None
-        return 1.0, ex.Sum(tuple(ex.Product((ex.Constant(c), t)) for c, t in terms) + (ex.Constant(constant),), span=e.span)
+        return 1.0, ex.Sum(
+            (*tuple(ex.Product((ex.Constant(c), t)) for c, t in terms), ex.Constant(constant)), span=e.span
+        )
 
     def _sum(self, e: ex.Sum, direction: int) -> Quadratic:
         constant, terms = ex.linear_terms(e)
@@ -215,7 +218,7 @@ class Expressions:
         x = stack(members)
         hi = math.sqrt(float(self.context.interval(x).power(2).sum().hi)) * (1 + 1e-12)
         t = self.context.program.add_variables(_word(e), (), 0.0, hi, span=e.span,
-                                               complete=lambda v: np.linalg.norm(x.value(v)))  # fmt: skip
+                                               complete=lambda v: np.asarray(np.linalg.norm(x.value(v))))  # fmt: skip
         self.context.program.add_cone(x, t, _word(e), e.span)
         return t
 
@@ -231,7 +234,7 @@ class Expressions:
         bounds = [self.context.interval(p) for p in parts]
         lo, hi = max(float(b.lo) for b in bounds), max(float(b.hi) for b in bounds)
         t = self.context.program.add_variables(_word(e), (), lo, hi, span=e.span,
-                                               complete=lambda x: max(float(p.value(x)) for p in parts))  # fmt: skip
+                                               complete=lambda x: np.max([p.value(x) for p in parts], axis=0))  # fmt: skip
         for p in parts:
             self.context.program.add_linear(t - p, 0.0, np.inf, _word(e), e.span)
         return t

@@ -1,12 +1,12 @@
 """Which weights are nonzero: a binary u for each entry with u = 0 => w = 0.
 
-| template    | rows                                  | needs          | source                                          |
-|-------------|---------------------------------------|----------------|-------------------------------------------------|
-| bigm        | lo u <= w <= hi u                     | bounds         | Bertsimas, King and Mazumder (2016)             |
-| indicator   | u = 0 => w = 0                        |                |                                                 |
-| sos1        | SOS1(w, s), s + u >= 1                |                | Bertsimas, King and Mazumder (2016)             |
-| perspective | bigm, and w^2 <= t u for a penalty t  | bounds         | Frangioni and Gentile (2006); Guenluek and      |
-|             | on w^2                                |                | Linderoth (2010)                                |
+| template    | rows                                        | source                                        |
+|-------------|---------------------------------------------|-----------------------------------------------|
+| bigm        | lo u <= w <= hi u (needs bounds)            | Bertsimas, King and Mazumder (2016)           |
+| indicator   | u = 0 => w = 0                              |                                               |
+| sos1        | SOS1(w, s), s + u = 1                       | Bertsimas, King and Mazumder (2016)           |
+| perspective | bigm, and w^2 <= t u for a penalty t on w^2 | Frangioni and Gentile (2006); Guenluek and    |
+|             |                                             | Linderoth (2010)                              |
 
 An entry that cannot be 0 counts as the constant 1; where the domain is finite the selecting binaries count themselves.
 Where u = 1 must mean w != 0 as well (a lower bound on a count, or a count that is maximised), u = p + q and
@@ -37,8 +37,8 @@ def nonzero_indicators(context: Context, parameters: Parameters, p: Parameter, e
     parts: list[tuple[np.ndarray, Affine | np.ndarray]] = []
     fixed = w.lengths == 0
     parts.append((np.flatnonzero(fixed), (w.constant[fixed] != 0).astype(float)))
-    rest = []
-    for k in np.flatnonzero(~fixed):
+    rest: list[int] = []
+    for k in map(int, np.flatnonzero(~fixed)):
         column, factor, offset = int(w.columns[w.indptr[k]]), float(w.values[w.indptr[k]]), float(w.constant[k])
         zero = -offset / factor  # the column's value at which the entry is 0
         kind, lo, hi = program.kinds[column], program.lo[column], program.hi[column]
@@ -55,18 +55,18 @@ def nonzero_indicators(context: Context, parameters: Parameters, p: Parameter, e
         else:
             rest.append(k)
     if rest:
-        k = np.array(rest)
-        names = [words(p.shape)[j] for j in k]
+        entries = np.array(rest)
+        names = [words(p.shape)[j] for j in rest]
         path = p.name
         template = context.choose("l0", path.rsplit(".", 1)[0])
-        if ("bounds" in template.needs or exact) and not bounds[k].finite:
+        if ("bounds" in template.needs or exact) and not bounds[entries].finite:
             raise missing_bounds(path, p, f"the {template.name} encoding of l0")
-        lo, hi = np.minimum(bounds.lo[k], 0.0), np.maximum(bounds.hi[k], 0.0)
+        lo, hi = np.minimum(bounds.lo[entries], 0.0), np.maximum(bounds.hi[entries], 0.0)
         if exact:
             m = 1.0 if p.kind == "int" else min((abs(v) for v in p.values if v), default=SIGN_MARGIN)
-            parts.append((k, _exact(context, w[k], lo, hi, m, names, path, p.span)))
+            parts.append((entries, _exact(context, w[entries], lo, hi, m, names, path, p.span)))
         else:
-            parts.append((k, template.encode(context, w[k], lo, hi, names, path, p.span)))
+            parts.append((entries, template.encode(context, w[entries], lo, hi, names, path, p.span)))
     return assemble(w.size, [(e, a) for e, a in parts if len(e)]).reshape(p.shape)
 
 

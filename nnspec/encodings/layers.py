@@ -26,7 +26,7 @@ from nnspec.program import Affine, concatenate
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """A network on a batch: outputs and scores (before a softmax) as expressions (N, m), with bounds, and all layers."""
+    """A network on a batch: outputs and scores (before a softmax) as expressions (N, m), bounds, and all layers."""
 
     network: Network
     inputs: Affine  # (N, d), scaled
@@ -156,4 +156,3 @@ def _window_index(layer: Layer, shape: tuple[int, ...]) -> np.ndarray:
     index = np.arange(math.prod(shape), dtype=float).reshape(1, *shape)
     w = windows(layer, index, -1.0)[0]
     return w.reshape(w.shape[0] * w.shape[1] * w.shape[2], -1).astype(int)
-

@@ -117,7 +117,9 @@ class Constraints:
         total = choices[0]
         for c in choices[1:]:
             total = total + c
-        self.context.program.add_linear(total - (1.0 if under is None else under), 0.0, np.inf, f"{name}: one of", node.span)
+        self.context.program.add_linear(
+            total - (1.0 if under is None else under), 0.0, np.inf, f"{name}: one of", node.span
+        )
 
     def _binary(self, node: _Node | _Literal, name: str) -> Affine:
         """A 0/1 expression, shape (), that can be 1 only where the node holds."""
@@ -171,7 +173,9 @@ class Constraints:
 
 
 @encoding("logic", "indicator", needs={"indicator"})
-def logic_indicator(context: Context, b: Affine, row: Affine, lo: float, hi: float, name: str, span: Span | None) -> None:
+def logic_indicator(
+    context: Context, b: Affine, row: Affine, lo: float, hi: float, name: str, span: Span | None
+) -> None:
     """b = 1 => lo <= row <= hi."""
     context.program.add_indicators(b, 1, row, lo, hi, name, span)
 

@@ -66,7 +66,9 @@ class LossBlock:
         """sum c_i t_ij for t (N,) or (N, m)."""
         return Quadratic.of((t * self.c.reshape(-1, *([1] * (t.ndim - 1)))).sum())
 
-    def variables(self, role: str, like: Affine, lo: float | np.ndarray, hi: float | np.ndarray, complete: object) -> Affine:
+    def variables(
+        self, role: str, like: Affine, lo: float | np.ndarray, hi: float | np.ndarray, complete: object
+    ) -> Affine:
         """New variables of the shape of `like`, named after the samples."""
         axes = [list(self.samples) or [str(i) for i in range(like.shape[0])], *labels(like.shape[1:])]
         return self.context.program.add_variables(f"{self.path}.{role}", like.shape, lo, hi, labels=axes,
@@ -91,8 +93,8 @@ class LossBlock:
         d = self.margins()
         if d.shape[1] == 1:
             return d.reshape(-1)
-        rival = maximum_of(self.context, -d, -self.context.interval(d), np.arange(d.shape[1])[None], f"{self.path}.rival",
-                           self.span)  # fmt: skip
+        every = np.arange(d.shape[1])[None]
+        rival = maximum_of(self.context, -d, -self.context.interval(d), every, f"{self.path}.rival", self.span)
         return -rival.reshape(-1)
 
 
@@ -224,7 +226,7 @@ def _errors(block: LossBlock, indicator: bool) -> Quadratic:
     if not indicator and not bounds.finite:
         raise missing_bounds(block.path, culprit_of(block.context, list(block.context.problem.networks.values())),
                              "the bigm encoding of errors")  # fmt: skip
-    names = [block.samples[i] for i in k] if block.samples else [str(i) for i in k]
+    names = [block.samples[int(i)] for i in k] if block.samples else [str(i) for i in k]
     e = program.add_variables(f"{block.path}.wrong", (len(k),), kind="binary", labels=(names,), span=block.span,
                               complete=lambda x: np.any(d.value(x) < m, axis=1))  # fmt: skip
     E = e.reshape(-1, 1).broadcast_to(d.shape)
@@ -250,12 +252,14 @@ def _really_wrong(block: LossBlock, d: Affine, bounds: Interval, E: Affine, e: A
 
 def encode_loss(context: Context, kind: str, outputs: Affine, y: np.ndarray, weights: np.ndarray | None,
                 direction: int, path: str, span: Span | None = None, samples: Sequence[str] = (),
-                delta: float | None = None, q: float | None = None, margin: float | None = None) -> Quadratic:  # fmt: skip
+                delta: float | None = None, q: float | None = None,
+                margin: float | None = None) -> Quadratic:  # fmt: skip
     """The loss of outputs (N, m) as an expression; the arguments are those of `losses.evaluate`."""
     n, m = outputs.shape
     c = np.ones(n) if weights is None else np.asarray(weights, dtype=float)
     if kind in ("mse", "mae"):
         c = c / (c.sum() * m)
-    block = LossBlock(context, kind, outputs, y, c, direction, path, 1.0 if delta is None else delta,
-                      0.5 if q is None else q, default_margin(kind) if margin is None else margin, span, samples)  # fmt: skip
+    margin = default_margin(kind) if margin is None else margin
+    delta, q = 1.0 if delta is None else delta, 0.5 if q is None else q
+    block = LossBlock(context, kind, outputs, y, c, direction, path, delta, q, margin, span, samples)
     return context.choose(kind, path).encode(block)

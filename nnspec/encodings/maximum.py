@@ -18,7 +18,7 @@ from nnspec.program import Affine, Program
 
 def maximum_of(context: Context, x: Affine, bounds: Interval, index: np.ndarray, path: str,
                span: Span | None = None) -> Affine:  # fmt: skip
-    """For candidates x (N, d) the maxima over each set of columns in `index` (outputs, taps; -1: none): (N, outputs)."""
+    """For candidates x (N, d) the maxima over each set of columns in `index` (outputs, taps; -1 is none); (N, k)"""
     n = x.shape[0]
     outputs = len(index)
     names = words((n, outputs))

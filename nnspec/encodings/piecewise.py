@@ -43,7 +43,9 @@ def abs_bigm(block: Block) -> Affine:
     b = block.variables("positive", kind="binary", complete=lambda x: z.value(x) > 0)
     program.add_linear(h - z, 0.0, np.inf, f"{block.path} >= z", block.span, block.words)
     program.add_linear(h + z, 0.0, np.inf, f"{block.path} >= -z", block.span, block.words)
-    program.add_linear(h - z - b * (2 * lo), -np.inf, -2 * lo, f"{block.path} <= z - 2 lo (1-b)", block.span, block.words)
+    program.add_linear(
+        h - z - b * (2 * lo), -np.inf, -2 * lo, f"{block.path} <= z - 2 lo (1-b)", block.span, block.words
+    )
     program.add_linear(h + z - b * (2 * hi), -np.inf, 0.0, f"{block.path} <= -z + 2 hi b", block.span, block.words)
     return h
 
@@ -69,7 +71,9 @@ def hardtanh_bigm(block: Block) -> Affine:
     out gets no binary.
     """
     z, lo, hi, program = block.z, block.lo, block.hi, block.program
-    h = block.variables("", np.maximum(lo, -1.0), np.minimum(hi, 1.0), complete=lambda x: np.clip(z.value(x), -1.0, 1.0))
+    h = block.variables(
+        "", np.maximum(lo, -1.0), np.minimum(hi, 1.0), complete=lambda x: np.clip(z.value(x), -1.0, 1.0)
+    )
     above, below = np.flatnonzero(hi > 1), np.flatnonzero(lo < -1)
     m, n = np.maximum(hi - 1, 0.0), np.maximum(-1 - lo, 0.0)
     p = block.part(above).variables("above 1", kind="binary", complete=lambda x: z[above].value(x) >= 1)

@@ -37,10 +37,14 @@ def multiply(context: Context, a: Affine, b: Affine, name: str) -> Affine:
     b0, b1, cb = _taken_apart(context, b, both, f"{name}.right")
     k = np.flatnonzero(both)
     # entries where at least one side is a constant: scale the other
-    result = a * np.where(b.lengths == 0, b.constant, 0.0) + b * np.where((a.lengths == 0) & (b.lengths > 0), a.constant, 0.0)
+    result = a * np.where(b.lengths == 0, b.constant, 0.0) + b * np.where(
+        (a.lengths == 0) & (b.lengths > 0), a.constant, 0.0
+    )
     if len(k) == 0:
         return result.reshape(shape)
-    pairs, inverse = np.unique(np.stack([np.minimum(ca[k], cb[k]), np.maximum(ca[k], cb[k])], 1), axis=0, return_inverse=True)
+    pairs, inverse = np.unique(
+        np.stack([np.minimum(ca[k], cb[k]), np.maximum(ca[k], cb[k])], 1), axis=0, return_inverse=True
+    )
     z = _columns(context, pairs[:, 0], pairs[:, 1], name)[inverse.reshape(-1)]
     x, y = Affine.variables(ca[k]), Affine.variables(cb[k])
     terms = z * (a1[k] * b1[k]) + x * (a1[k] * b0[k]) + y * (a0[k] * b1[k]) + a0[k] * b0[k]
@@ -49,7 +53,9 @@ def multiply(context: Context, a: Affine, b: Affine, name: str) -> Affine:
     return (result + terms[position] * both.astype(float)).reshape(shape)
 
 
-def _taken_apart(context: Context, e: Affine, wanted: np.ndarray, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _taken_apart(
+    context: Context, e: Affine, wanted: np.ndarray, name: str
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(constant, factor, column) of each wanted entry; expressions of several columns get one of their own."""
     constant, factor = np.zeros(e.size), np.zeros(e.size)
     column = np.full(e.size, -1, dtype=np.int64)
@@ -204,7 +210,7 @@ def expansion(context: Context, column: int) -> tuple[float, np.ndarray, np.ndar
         name = program.column_name(column)
 
         def bits(x: np.ndarray) -> np.ndarray:
-            return (int(round(x[column] - lo)) >> np.arange(count)) & 1
+            return (round(x[column] - lo) >> np.arange(count)) & 1
 
         b = program.add_variables(f"{name} bit", (count,), kind="binary", complete=bits,
                                   labels=([f"{int(f)}" for f in factors],))  # fmt: skip

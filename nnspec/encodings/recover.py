@@ -91,4 +91,3 @@ def _scalable(layer: Layer) -> bool:
 def _free(layers: Iterable[Layer]) -> Iterable[Parameter]:
     for layer in layers:
         yield from layer.parameters
-

@@ -4,15 +4,16 @@
 Over a box the hull of {(x, h, b)} for z = c + sum_i a_i x_i needs exponentially many rows, one for each set I of terms:
     h <= sum_{i in I} a_i (x_i - lo_i (1 - b)) + (c + sum_{i not in I} a_i hi_i) b,
 where lo_i and hi_i are the ends of x_i at which a_i x_i is least and greatest. The most violated one at a point takes
-i into I exactly if a_i (x_i - lo_i (1 - b)) < a_i hi_i b: separation is a pass over the terms. The LP relaxation is solved and
-the violated cuts added, for a few rounds at the root. The terms are neurons times trained weights, or, in the first
-layer of a network in training, weights times data.
+i into I exactly if a_i (x_i - lo_i (1 - b)) < a_i hi_i b: separation is a pass over the terms. The LP relaxation is
+solved and the violated cuts added, for a few rounds at the root. The terms are neurons times trained weights, or, in
+the first layer of a network in training, weights times data.
 """
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
-from scipy.optimize import linprog
 
 from nnspec.encodings.context import Block, Context
 from nnspec.encodings.registry import encoding
@@ -38,7 +39,7 @@ def relu_hull(block: Block) -> Affine:
     block.context.hulls.append((z, h.columns, b.columns, block.path))
     if len(block.context.hulls) == 1:
         context = block.context
-        context.finishers.append(lambda: separate(context))
+        context.finishers.append(partial(separate, context))
     return h
 
 
@@ -65,6 +66,8 @@ def cuts_at(program: Program, z: Affine, h: np.ndarray, b: np.ndarray, x: np.nda
 
 def separate(context: Context) -> int:
     """Rounds of cuts on the LP relaxation under the program's objective; returns the number of cuts."""
+    from scipy.optimize import linprog
+
     program, total = context.program, 0
     c = np.zeros(program.columns)
     np.add.at(c, program.objective.affine.columns, program.objective.affine.values)

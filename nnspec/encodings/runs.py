@@ -1,4 +1,4 @@
-"""Where networks are evaluated: once for all data rows that any loss or expression uses, once for each call on decisions.
+"""Where networks are evaluated: once for all data rows of losses and expressions, once for each call on decisions.
 
 Equal data rows share their neurons, whatever the number of losses, data sets and written-out sums that they occur in.
 """

@@ -21,7 +21,9 @@ def thresholds(program: Program, z: Affine) -> tuple[np.ndarray, np.ndarray]:
     """(smallest value that counts as >= 0, largest that counts as < 0) for each entry of z."""
     at, below = np.zeros(z.size), np.full(z.size, -SIGN_MARGIN)
     discrete, lengths = program.discrete, z.lengths
-    ok = np.bincount(z.rows, weights=discrete[z.columns] & (z.values == np.round(z.values)), minlength=z.size) == lengths
+    ok = (
+        np.bincount(z.rows, weights=discrete[z.columns] & (z.values == np.round(z.values)), minlength=z.size) == lengths
+    )
     for k in np.flatnonzero(ok & (lengths > 0)):
         step = float(np.gcd.reduce(np.abs(z.values[z.indptr[k] : z.indptr[k + 1]]).astype(np.int64)))
         offset = float(z.constant[k])

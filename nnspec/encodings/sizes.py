@@ -95,7 +95,9 @@ class Sizes:
                                   complete=lambda x: np.any(reads.value(x) > 0.5, axis=0))  # fmt: skip
         program.add_linear(n.reshape(1, -1) - reads, 0.0, np.inf, f"{network.name}.{layer.name} in use", layer.span)
         if exact:
-            program.add_linear(n - reads.sum(axis=0), -np.inf, 0.0, f"{network.name}.{layer.name} not in use", layer.span)
+            program.add_linear(
+                n - reads.sum(axis=0), -np.inf, 0.0, f"{network.name}.{layer.name} not in use", layer.span
+            )
         return self._units.setdefault(key, n)
 
     def _tensors(self, e: ex.Size, network: Network) -> Iterator[tuple[Parameter, Affine]]:

@@ -15,6 +15,7 @@ Flips of `sign` units are used only where a spec asks for them: sign(0) = 1 make
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -176,7 +177,7 @@ def _classes(problem: Problem, network: Network, layer: Layer, reading: tuple[Re
     classes: dict[tuple[object, ...], list[int]] = {}
     for u in units:
         classes.setdefault(tuple(s[u] for s in signatures), []).append(u)
-    result = []
+    result: list[Ordering] = []
     for members in classes.values():
         flips = _may_flip(kinds, layer, reading, members)
         permute = bool(kinds & {"auto", "permutation"})
@@ -205,9 +206,10 @@ def _key(network: Network, layer: Layer, reading: tuple[Reader, ...], members: S
     """For each unit the entry that is ordered."""
     r = reading[0]
     v = r.layer.weights
-    if flips and v is not None and v.free and r.layer.name in network.outputs:
-        if _varies(v, [int(np.ravel_multi_index((0, r.offset + u), v.shape)) for u in members]):
-            return [(v.name, int(np.ravel_multi_index((0, r.offset + u), v.shape))) for u in members]
+    last = v is not None and v.free and r.layer.name in network.outputs
+    outgoing = [int(np.ravel_multi_index((0, r.offset + u), v.shape)) for u in members] if v is not None else []
+    if flips and last and v is not None and _varies(v, outgoing):
+        return [(v.name, k) for k in outgoing]
     b, w = layer.bias, layer.weights
     if b is not None and b.free and _varies(b, list(members)):
         return [(b.name, u) for u in members]
@@ -217,10 +219,8 @@ def _key(network: Network, layer: Layer, reading: tuple[Reader, ...], members: S
             entries = [int(np.ravel_multi_index((u, j), w.shape)) for u in members]
             if _varies(w, entries):
                 return [(w.name, k) for k in entries]
-    if v is not None and v.free and r.layer.name in network.outputs:
-        entries = [int(np.ravel_multi_index((0, r.offset + u), v.shape)) for u in members]
-        if _varies(v, entries):
-            return [(v.name, k) for k in entries]
+    if last and v is not None and _varies(v, outgoing):
+        return [(v.name, k) for k in outgoing]
     return None
 
 
@@ -234,10 +234,12 @@ def symmetry_rows(context: Context, parameters: Parameters) -> list[Ordering]:
     for o in done:
         values = [parameters.expressions[n].reshape(-1)[i] for n, i in o.keys]
         name = f"order of {o.network.name}.{o.layer.name}"
-        for a, b in zip(values, values[1:]):
+        for a, b in itertools.pairwise(values):
             context.program.add_linear(a - b, 0.0, np.inf, name, o.layer.span)
         if o.flips:
-            context.program.add_linear(values[-1], 0.0, np.inf, f"sign of {o.network.name}.{o.layer.name}", o.layer.span)
+            context.program.add_linear(
+                values[-1], 0.0, np.inf, f"sign of {o.network.name}.{o.layer.name}", o.layer.span
+            )
     return done
 
 

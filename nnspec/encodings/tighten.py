@@ -12,7 +12,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import linprog
 from scipy.sparse import csr_matrix, vstack
 
 from nnspec.bounds.interval import Interval, down, up
@@ -106,6 +105,8 @@ def lp_bounds(r: Relaxation, e: Affine, entries: np.ndarray | None = None) -> In
 
 def _minimum(r: Relaxation, c: np.ndarray) -> float:
     """A certified lower bound on min c'x over the relaxation."""
+    from scipy.optimize import linprog
+
     if not r.A.shape[0]:
         return float(_box_part(c, np.zeros_like(c), r))
     found = linprog(c, A_ub=r.A, b_ub=r.b, bounds=np.stack([r.lo, r.hi], axis=1), method="highs")

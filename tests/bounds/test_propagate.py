@@ -20,6 +20,7 @@ def tensor(name, shape, r, free):
 
 def image_network(r, free):
     """Every layer kind in one graph: 2x5x5 input."""
+
     def p(layer, kind, shape):
         return tensor(f"f.{layer}.{kind}", shape, r, free)
 
@@ -60,7 +61,9 @@ def test_every_layer_kind(free, wide):
 def test_one_dense_layer_is_exact():
     r = np.random.default_rng(4)
     w, b = tensor("f.h.weights", (3, 2), r, True), tensor("f.h.bias", (3,), r, True)
-    network = Network("f", (Layer("x", "input", (), (2,)), Layer("h", "dense", ("x",), (3,), Activation(), w, b)), ("h",))
+    network = Network(
+        "f", (Layer("x", "input", (), (2,)), Layer("h", "dense", ("x",), (3,), Activation(), w, b)), ("h",)
+    )
     x = r.normal(size=(4, 2))
     found = layer_bounds(network, Interval.point(x))["h"].pre
     top = np.where(x[:, None, :] > 0, w.hi, w.lo)

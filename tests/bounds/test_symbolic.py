@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -31,14 +33,16 @@ def test_lines_enclose(kind):
 
 def chain(r, sizes, activation):
     layers = [Layer("x", "input", (), (sizes[0],))]
-    for k, (n, m) in enumerate(zip(sizes, sizes[1:])):
+    for k, (n, m) in enumerate(itertools.pairwise(sizes)):
         w = Parameter.constant(f"f.h{k}.weights", r.normal(size=(m, n)))
         b = Parameter.constant(f"f.h{k}.bias", r.normal(size=m))
         layers.append(Layer(f"h{k}", "dense", (layers[-1].name,), (m,), Activation(activation), w, b))
     return Network("f", tuple(layers), (layers[-1].name,))
 
 
-@pytest.mark.parametrize("activation", ["relu", "leaky_relu", "abs", "hardtanh", "tanh", "sigmoid", "softplus", "gelu", "sign"])
+@pytest.mark.parametrize(
+    "activation", ["relu", "leaky_relu", "abs", "hardtanh", "tanh", "sigmoid", "softplus", "gelu", "sign"]
+)
 def test_bounds_hold_and_improve(activation):
     r = np.random.default_rng(1)
     f = chain(r, (3, 6, 6, 2), activation)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 
 from nnspec.problem import (
     Activation,
-    Constraint,
     DataSet,
     Layer,
     Network,
@@ -14,10 +15,9 @@ from nnspec.problem import (
     Parameter,
     Point,
     Problem,
-    Variable,
 )
 from nnspec.problem import expression as ex
-from nnspec.problem.losses import CLASSIFICATION, KINDS, REGRESSION
+from nnspec.problem.losses import CLASSIFICATION, REGRESSION
 
 SMOOTH = ("tanh", "sigmoid", "softplus", "gelu", "silu")
 PIECEWISE = ("relu", "leaky_relu", "abs", "hardtanh", "sign", "step")
@@ -48,7 +48,7 @@ def dense_network(sizes, activation="relu", name="f", domain="real", bias_domain
     """A chain of dense layers; `activation` a word or an Activation."""
     kind = activation if isinstance(activation, Activation) else Activation(activation, 0.1)
     layers = [Layer("x", "input", (), (sizes[0],))]
-    for k, (n, m) in enumerate(zip(sizes, sizes[1:])):
+    for k, (n, m) in enumerate(itertools.pairwise(sizes)):
         last = k == len(sizes) - 2
         own = "out" if last else f"h{k + 1}"
         w = parameter(f"{name}.{own}.weights", (m, n), domain, box)
@@ -76,7 +76,13 @@ def loss(kind, r):
 def training(kind, activation, r, *, sizes=None, domain="real", bias_domain="real", box=2.0, samples=None, extra=None,
              constraints=(), sense="minimize", weights=False, **more):  # fmt: skip
     """minimize loss(f, D) + extra."""
-    outputs = 3 if kind == "cross_entropy" else int(r.integers(2, 4)) if kind in CLASSIFICATION and kind != "logistic" and r.random() < 0.4 else 1
+    outputs = (
+        3
+        if kind == "cross_entropy"
+        else int(r.integers(2, 4))
+        if kind in CLASSIFICATION and kind != "logistic" and r.random() < 0.4
+        else 1
+    )
     sizes = sizes or (2, int(r.integers(1, 3)), outputs)
     f = dense_network(sizes, activation, domain=domain, bias_domain=bias_domain, box=box, **more)
     data = data_for(kind, r, samples or int(r.integers(2, 5)), sizes[0], sizes[-1], weights)
@@ -103,5 +109,3 @@ def random_point(problem, r):
         lo, hi = (0, 1) if v.kind == "binary" else (v.lo, v.hi)
         variables[v.name] = float(r.integers(int(lo), int(hi) + 1)) if v.kind != "real" else float(r.uniform(lo, hi))
     return Point(values, variables)
-
-

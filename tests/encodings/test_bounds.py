@@ -62,7 +62,10 @@ def test_same_optimum_with_every_kind_of_bounds():
 
 def test_constraints_shrink_variables():
     x, y = ex.VariableRef("x"), ex.VariableRef("y")
-    rows = [ex.Comparison("<=", ex.Sum((x, y)), ex.Constant(1.0)), ex.Comparison(">=", ex.Sum((x, ex.Product((ex.Constant(-1.0), y)))), ex.Constant(0.5))]
+    rows = [
+        ex.Comparison("<=", ex.Sum((x, y)), ex.Constant(1.0)),
+        ex.Comparison(">=", ex.Sum((x, ex.Product((ex.Constant(-1.0), y)))), ex.Constant(0.5)),
+    ]
     p = Problem("p", {}, {}, {"x": Variable("x", 0, 10), "y": Variable("y", 0, 10)}, Objective("minimize", x),
                 tuple(Constraint(c) for c in rows))  # fmt: skip
     compiled = compile_problem(p, bounds="obbt")

@@ -80,7 +80,13 @@ def test_losses_in_the_other_directions(kind, sense):
         if sense == "maximize":
             p = Problem(p.name, p.networks, p.data, {}, Objective("maximize", p.objective.expression))
         else:
-            p = Problem(p.name, p.networks, p.data, {}, Objective("minimize", ex.Function("abs", (ex.Sum((p.objective.expression, ex.Constant(-1.0))),))))
+            p = Problem(
+                p.name,
+                p.networks,
+                p.data,
+                {},
+                Objective("minimize", ex.Function("abs", (ex.Sum((p.objective.expression, ex.Constant(-1.0))),))),
+            )
         agrees(p)
 
 
@@ -90,7 +96,11 @@ def test_weight_domains(domain, activation):
     r = np.random.default_rng(5)
     for depth in (1, 2):
         sizes = (2, *(2,) * depth, 1)
-        agrees(training("sse", activation, r, sizes=sizes, domain=domain, bias_domain=DOMAINS[int(r.integers(len(DOMAINS)))]))
+        agrees(
+            training(
+                "sse", activation, r, sizes=sizes, domain=domain, bias_domain=DOMAINS[int(r.integers(len(DOMAINS)))]
+            )
+        )
 
 
 @pytest.mark.parametrize("activation", PIECEWISE)

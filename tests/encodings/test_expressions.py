@@ -64,7 +64,9 @@ def fn(name, *arguments):
 
 def decision(e, constraints=(), sense="minimize", networks=None, variables=None, **more):
     rows = tuple(Constraint(k, f"c{i}") for i, k in enumerate(constraints))
-    return Problem("p", networks or {}, {}, VARIABLES if variables is None else variables, Objective(sense, e), rows, **more)
+    return Problem(
+        "p", networks or {}, {}, VARIABLES if variables is None else variables, Objective(sense, e), rows, **more
+    )
 
 
 EXPRESSIONS = {
@@ -94,10 +96,12 @@ def test_expressions(name, sense):
 CONSTRAINTS = {
     "implies": ex.Implies(ex.Comparison("==", B, c(0)), ex.Comparison("<=", X, c(-0.5))),
     "implies not": ex.Implies(ex.Comparison(">=", X, c(0)), ex.Not(ex.Comparison("==", N, c(1)))),
-    "or": ex.Or((ex.Comparison("<=", X, c(-0.7)), ex.And((ex.Comparison(">=", Y, c(2)), ex.Comparison("==", N, c(2)))))),
+    "or": ex.Or((ex.Comparison("<=", X, c(-0.7)),
+                 ex.And((ex.Comparison(">=", Y, c(2)), ex.Comparison("==", N, c(2)))))),
     "not and": ex.Not(ex.And((ex.Comparison(">=", X, c(0)), ex.Comparison("<=", Y, c(2))))),
     "not implies": ex.Not(ex.Implies(ex.Comparison("<=", N, c(1)), ex.Comparison("<=", times(X, Y), c(0.2)))),
-    "nonlinear or": ex.Or((ex.Comparison("<=", plus(power(X, 2), power(Y, 2)), c(0.5)), ex.Comparison(">=", times(X, Y), c(3)))),
+    "nonlinear or": ex.Or((ex.Comparison("<=", plus(power(X, 2), power(Y, 2)), c(0.5)),
+                           ex.Comparison(">=", times(X, Y), c(3)))),
     "nested": ex.Implies(ex.Or((ex.Comparison("==", B, c(1)), ex.Comparison(">=", N, c(2)))),
                          ex.And((ex.Comparison("<=", plus(X, Y), c(1)), ex.Not(ex.Comparison("<=", N, c(0)))))),
 }  # fmt: skip
@@ -160,7 +164,8 @@ def test_a_trained_network_in_a_decision_model():
     r = np.random.default_rng(4)
     f = scaled_network(r)
     out = ex.NetworkOutput("f", (X, Y))
-    p = decision(plus(times(Y, out), times(-2, N)), [ex.Comparison("<=", out, c(12)), ex.Comparison("<=", plus(X, N), c(2))],
+    p = decision(plus(times(Y, out), times(-2, N)), [ex.Comparison("<=", out, c(12)),
+                 ex.Comparison("<=", plus(X, N), c(2))],
                  "maximize", {"f": f})  # fmt: skip
     agrees(decision(plus(times(Y, out), times(-2, N)), [], "maximize", {"f": f}), points=20)
     result, compiled = check(p, time=10.0)
@@ -174,7 +179,13 @@ def test_calls_on_numbers_and_decisions_and_data_share_one_network():
     at = p.data["D"].x[0]
     call = ex.NetworkOutput("f", tuple(c(v) for v in at))
     moving = ex.NetworkOutput("f", (X, X))
-    q = Problem("p", p.networks, p.data, {"x": VARIABLES["x"]}, Objective("minimize", plus(p.objective.expression, call, moving)))
+    q = Problem(
+        "p",
+        p.networks,
+        p.data,
+        {"x": VARIABLES["x"]},
+        Objective("minimize", plus(p.objective.expression, call, moving)),
+    )
     compiled = agrees(q)
     assert [run.outputs.shape[0] for run in compiled.runs.all] == [3, 1]
 
@@ -183,7 +194,9 @@ def test_written_out_loss_is_the_same_model():
     r = np.random.default_rng(6)
     p = training("sse", "relu", r, sizes=(2, 2, 1), samples=4)
     d = p.data["D"]
-    terms = tuple(power(plus(ex.NetworkOutput("f", tuple(c(v) for v in x)), -float(y)), 2) for x, y in zip(d.x, d.y[:, 0]))
+    terms = tuple(
+        power(plus(ex.NetworkOutput("f", tuple(c(v) for v in x)), -float(y)), 2) for x, y in zip(d.x, d.y[:, 0])
+    )
     q = Problem("p", p.networks, {}, {}, Objective("minimize", ex.Sum(terms)))
     a, b = compile_problem(p).program, compile_problem(q).program
     assert a.columns == b.columns
@@ -213,6 +226,7 @@ def test_ties_are_substituted():
 
 def graph_network(r, free):
     """conv, pools, batch norm, add, concat, standalone activation and several outputs."""
+
     def p(name, shape):
         centre = np.round(r.normal(size=shape), 1)
         if not free:
@@ -223,7 +237,8 @@ def graph_network(r, free):
     pool = {"kernel": (2, 1), "stride": (2, 1), "padding": (0, 0)}
     layers = (
         Layer("x", "input", (), (1, 3, 3)),
-        Layer("c", "conv", ("x",), (2, 4, 2), Activation("relu"), p("c.weights", (2, 1, 2, 2)), p("c.bias", (2,)), attributes=conv),
+        Layer("c", "conv", ("x",), (2, 4, 2), Activation("relu"), p("c.weights", (2, 1, 2, 2)),
+              p("c.bias", (2,)), attributes=conv),
         Layer("n", "batchnorm", ("c",), (2, 4, 2), Activation(), p("n.weights", (2,)), p("n.bias", (2,))),
         Layer("m", "maxpool", ("n",), (2, 2, 2), attributes=pool),
         Layer("a", "avgpool", ("n",), (2, 2, 2), Activation("hardtanh"), attributes=pool),
@@ -258,7 +273,8 @@ def test_missing_bounds_point_at_the_declaration():
     source = Source("s.nns", "net f = input(2) -> dense(2, relu) -> dense(1)\nvar z")
     f = Network("f", tuple(
         Layer(o.name, o.kind, o.inputs, o.shape, o.activation,
-              *(Parameter.box(q.name, q.shape, span=Span(source, 0, 5)) if q is not None else None for q in (o.weights, o.bias)))
+              *(Parameter.box(q.name, q.shape, span=Span(source, 0, 5)) if q is not None else None
+                for q in (o.weights, o.bias)))
         for o in dense_network((2, 2, 1)).layers), ("out",))  # fmt: skip
     data = DataSet("D", np.ones((2, 2)), np.ones((2, 1)))
     p = Problem("p", {"f": f}, {"D": data}, {}, Objective("minimize", ex.Loss("sse", "f", "D")))
@@ -273,7 +289,9 @@ def test_missing_bounds_point_at_the_declaration():
     with pytest.raises(UnsupportedError) as e:
         compile_problem(q)
     assert str(e.value).startswith("s.nns:2:")
-    bounded = Constraint(ex.And((ex.Comparison("<=", ex.VariableRef("z"), c(3)), ex.Comparison("<=", c(-2), ex.VariableRef("z")))))
+    bounded = Constraint(
+        ex.And((ex.Comparison("<=", ex.VariableRef("z"), c(3)), ex.Comparison("<=", c(-2), ex.VariableRef("z"))))
+    )
     compiled = compile_problem(Problem("q", {"f": g}, {}, {"z": z}, q.objective, (bounded,)))
     low, high = compiled.program.bounds(compiled.variables["z"])
     assert abs(low + 2) < 1e-9

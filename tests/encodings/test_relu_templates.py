@@ -22,7 +22,9 @@ def one_neuron(a, c, direction):
     """maximize relu(a x + c) - direction x over the unit box: the LP of the hull is exact for every direction."""
     n = len(a)
     w, b = Parameter.constant("f.h.weights", a[None]), Parameter.constant("f.h.bias", np.array([c]))
-    f = Network("f", (Layer("x", "input", (), (n,)), Layer("h", "dense", ("x",), (1,), Activation("relu"), w, b)), ("h",))
+    f = Network(
+        "f", (Layer("x", "input", (), (n,)), Layer("h", "dense", ("x",), (1,), Activation("relu"), w, b)), ("h",)
+    )
     variables = {f"x{i}": Variable(f"x{i}", -1.0, 1.0) for i in range(n)}
     xs = tuple(ex.VariableRef(v) for v in variables)
     terms = [ex.NetworkOutput("f", xs), *(ex.Product((ex.Constant(float(-d)), x)) for d, x in zip(direction, xs))]
@@ -44,7 +46,9 @@ def test_relaxations_in_order():
         if np.abs(a).sum() <= abs(c):
             continue
         p = one_neuron(a, c, d)
-        exact = max(max(0.0, float(a @ v) + c) - float(d @ v) for v in map(np.array, itertools.product((-1.0, 1.0), repeat=4)))
+        exact = max(
+            max(0.0, float(a @ v) + c) - float(d @ v) for v in map(np.array, itertools.product((-1.0, 1.0), repeat=4))
+        )
         bigm, partition, hull = (lp_value(p, t) for t in ("bigm", "partition", "hull"))
         assert hull >= exact - 1e-9
         assert abs(hull - exact) < 1e-3

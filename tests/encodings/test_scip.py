@@ -77,7 +77,9 @@ def check(problem, encodings=None, time=0.4, seed=0, tolerance=2e-5, **options):
     scale = tolerance * (1 + abs(known_value)) if known is not None else 0.0
     if known is not None:
         assert result.status is not Status.INFEASIBLE, "a feasible point was cut off"
-        assert result.bound is None or sign * result.bound <= sign * known_value + scale, "the bound is above a known point"
+        assert result.bound is None or sign * result.bound <= sign * known_value + scale, (
+            "the bound is above a known point"
+        )
     if result.x is not None:
         point = compiled.point(result.x)
         value = objective(problem, point)

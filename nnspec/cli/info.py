@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from nnspec.settings import Settings
 
 
+SHOWN_CONSTRAINTS = 10
+
+
 @click.command("info")
 @click.argument("spec", metavar="SPEC")
 @options.parameters
@@ -34,6 +37,8 @@ def command(spec: str, definitions: tuple[str, ...], params: str | None, as_json
 
 def describe(problem: Problem) -> dict[str, Any]:
     """What is asked, as plain values."""
+    from nnspec.problem.degree import degree
+
     objective = problem.objective
     return {
         "spec": problem.name,
@@ -50,8 +55,10 @@ def describe(problem: Problem) -> dict[str, Any]:
         ],
         "objective": {"sense": objective.sense, "label": objective.label,
                       "text": objective.expression.span.text if objective.expression is not None
-                      and objective.expression.span is not None else ""},
-        "constraints": [{"label": c.label, "text": c.span.text if c.span else ""} for c in problem.constraints],
+                      and objective.expression.span is not None else "",
+                      "degree": str(degree(problem, objective.expression)) if objective.expression is not None else ""},
+        "constraints": [{"label": c.label, "text": c.span.text if c.span else "",
+                         "degree": str(degree(problem, c.expression))} for c in problem.constraints],
     }  # fmt: skip
 
 
@@ -86,7 +93,7 @@ def _finite(x: float) -> float | None:
 
 
 def model(problem: Problem, settings: Settings) -> dict[str, Any]:
-    """Size and class of the program, before and after reductions, and the engine that would be used with the reasons."""
+    """Size and class of the program, before and after reductions, and the engine that would be used, with reasons."""
     from nnspec.engines.choose import choose
     from nnspec.reductions import reduce
 
@@ -139,8 +146,15 @@ def show(found: dict[str, Any]) -> None:
         kinds = [v["kind"] for v in found["variables"]]
         click.echo("variables: " + ", ".join(f"{kinds.count(k)} {k}" for k in dict.fromkeys(kinds)))
     click.echo(f"{found['objective']['sense']} {found['objective']['text']}".rstrip())
+    if found["objective"]["degree"]:
+        click.echo(f"  {found['objective']['degree']}")
     if found["constraints"]:
         click.echo(f"constraints: {len(found['constraints'])}")
+        bent = [c for c in found["constraints"] if c["degree"] != "linear"]
+        for c in bent[:SHOWN_CONSTRAINTS]:
+            click.echo(f"  {c['label'] or c['text']}: {c['degree']}")
+        if len(bent) > SHOWN_CONSTRAINTS:
+            click.echo(f"  and {len(bent) - SHOWN_CONSTRAINTS} more that are not linear")
     for stage, program in found["model"].items():
         if isinstance(program, dict):
             click.echo(f"model {stage}: {_size(program)}")

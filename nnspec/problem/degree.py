@@ -141,7 +141,7 @@ class _Analysis:
         inner = self._worst(e.arguments)
         what = f"the output of {e.network}{place(e.span)}"
         if network.free:
-            return self._trained(network, f"{what}, whose weights are decisions", e.span, inner.kind == "constant")
+            return self._trained(network, what, e.span, inner.kind == "constant")
         if inner.kind == "constant":
             return Degree("constant")
         if any(x.kind == "maxpool" or not x.activation.piecewise_linear for x in network.layers):
@@ -159,14 +159,18 @@ class _Analysis:
     def _trained(self, network: Network, what: str, span: Span | None, constant_inputs: bool) -> Degree:
         """The outputs as functions of the weights: linear for one linear layer on constant inputs."""
         free = [x for x in network.layers if any(p.free for p in x.parameters)]
+        if len(free) > 1:
+            reason = f"{what} multiplies the weights of {free[0].name} with those of {free[1].name}"
+            return Degree("nonlinear", reason, span)
+        if not constant_inputs:
+            return Degree("nonlinear", f"{what} multiplies the weights of {free[0].name} with its inputs", span)
         bent = [x for x in network.layers if x.activation.kind != "linear" or x.kind == "maxpool"]
-        if constant_inputs and len(free) == 1:
-            below = [x for x in bent if not _before(network, x.name, free[0].name)]
-            if not below:
-                return Degree("linear", span=span, power=1)
-            if all(x.activation.piecewise_linear for x in below):
-                return Degree("piecewise linear", f"{what}, has {below[0].activation} neurons", span)
-        return Degree("nonlinear", what, span)
+        below = [x for x in bent if not _before(network, x.name, free[0].name)]
+        if not below:
+            return Degree("linear", span=span, power=1)
+        kind = "piecewise linear" if all(x.activation.piecewise_linear for x in below) else "nonlinear"
+        neurons = below[0].activation if below[0].kind != "maxpool" else "maxpool"
+        return Degree(kind, f"{what} has {neurons} neurons", span)
 
     def _loss(self, e: ex.Loss) -> Degree:
         network = self.problem.networks[e.network]

@@ -83,3 +83,11 @@ def test_the_reason_names_the_parts_and_the_place() -> None:
     assert d.span.text == "f(price, ads)"
     assert found("3 * price * ads")[1] == "price times ads at 6:10"
     assert found("price + exp(ads)")[1] == "exp at 6:18"
+
+
+def test_info_says_why_a_model_is_not_linear() -> None:
+    from nnspec.cli.info import describe
+
+    shown = describe(problem(HEAD + "minimize price * ads\nconstraint c: exp(ads) <= 2\nconstraint price <= ads"))
+    assert shown["objective"]["degree"] == "quadratic: price times ads at 6:10"
+    assert [c["degree"] for c in shown["constraints"]] == ["nonlinear: exp at 7:15", "linear"]

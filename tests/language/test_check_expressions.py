@@ -285,3 +285,17 @@ def test_a_set_is_finite_and_its_elements_are_whole_numbers() -> None:
     assert [v.kind for v in p.variables.values()] == ["int", "real"]
     assert error("set S = 0.5..3\nvar x in S\nminimize x").code == "NNS034"
     assert error("set S = 0..inf\nvar x in S\nminimize x").code == "NNS034"
+
+
+def test_lengths() -> None:
+    p = problem("""
+    set S = 2..5
+    var x[i in S, j in {"a", "b"}] in 0..1
+    minimize sum(x) + len(S) + 10 * len(2..5) + 100 * len(x) + 1000 * len({"a", "b"}) + 10000 * len(1..0)
+    """)
+    assert isinstance(p.objective.expression, ex.Sum)
+    assert p.objective.expression.terms[-1] == ex.Constant(2844.0)
+
+
+def test_suggestions_for_functions_know_the_networks() -> None:
+    assert error("net demand = input(1) -> dense(1)\nvar x in 0..1\nminimize demnd(x)").help == "did you mean demand?"

@@ -18,7 +18,7 @@ def read_csv(content: bytes, file: str) -> Table:
     text = _decode(content, file)
     lines: list[int] = []
     rows: list[list[str]] = []
-    csv.field_size_limit(MAX_CELL)
+    limit = csv.field_size_limit(MAX_CELL)  # the limit is that of the whole process: put back below
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text), strict=True, skipinitialspace=True)
     try:
         for row in reader:
@@ -32,6 +32,8 @@ def read_csv(content: bytes, file: str) -> Table:
             "perhaps a quotation mark is not closed, or text follows it",
             "file",
         ) from None
+    finally:
+        csv.field_size_limit(limit)
     if not rows:
         raise DataError("NNS065", f"{file} is empty", "its first line must hold the column names", "file")
     header = tuple(name.strip() for name in rows[0])

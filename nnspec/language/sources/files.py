@@ -8,8 +8,8 @@ from pathlib import Path
 
 from nnspec.language.sources.errors import DataError, did_you_mean
 
-MAX_BYTES = 512 * 2**20
-"""Larger files are refused: no network is trained to a proof on half a gigabyte, and a wrong path must not hang."""
+MAX_BYTES = 100 * 2**20
+"""Larger files are refused: no network is trained to a proof on that much, and a table takes twenty times its file."""
 
 
 class FileReader:

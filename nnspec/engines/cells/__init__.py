@@ -8,7 +8,8 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable
+
+import numpy as np
 
 from nnspec.engines.cells.model import CellProblem, recognise
 from nnspec.engines.interface import Limits, OnProgress, Outcome, Progress, Status
@@ -33,6 +34,8 @@ class CellsEngine:
         cells = recognise(problem)
         if isinstance(cells, str):
             raise ValueError(cells)
+        if cells.kind == "errors":
+            return _solve_errors(problem, cells, limits, on_progress, stop)
         return _solve(problem, cells, limits, start, on_progress, stop)
 
 
@@ -68,7 +71,7 @@ def _solve(problem: Problem, cells: CellProblem, limits: Limits, start: tuple[Po
 
     # loss <= gap * objective: an offset or merged duplicates make the objective larger or smaller than the loss
     search = Search(
-        normal, cells.neurons, limits.gap, GAP_ABSOLUTE / (cells.scale * normal.unit_loss),
+        normal, cells.neurons, 0.99 * limits.gap, GAP_ABSOLUTE / (cells.scale * normal.unit_loss),
         limits.threads or os.cpu_count() or 1, limits.seed,
         began + limits.time if limits.time is not None else None, limits.nodes, stop, report,
     )  # fmt: skip
@@ -93,4 +96,42 @@ def _solve(problem: Problem, cells: CellProblem, limits: Limits, start: tuple[Po
                    evidence=evidence)  # fmt: skip
 
 
-__all__ = ["CellProblem", "CellsEngine", "Callable"]
+
+def _solve_errors(problem: Problem, cells: CellProblem, limits: Limits, on_progress: OnProgress | None,
+                  stop: threading.Event | None) -> Outcome:  # fmt: skip
+    from nnspec.engines.cells.errors import fewest_errors
+
+    began = time.monotonic()
+    control = np.zeros(1, dtype=np.int64)
+    done = threading.Event()
+    reason = []
+
+    def watch() -> None:
+        while not done.wait(0.1):
+            if stop is not None and stop.is_set():
+                reason.append(Status.INTERRUPTED)
+            elif limits.time is not None and time.monotonic() - began > limits.time:
+                reason.append(Status.LIMIT)
+            if reason:
+                control[0] = 1
+                return
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        region = fewest_errors(cells.x, cells.y, cells.weights, cells.neurons, control)
+    finally:
+        done.set()
+        watcher.join()
+    point = cells.threshold_point(region.planes, region.negated)
+    value = objective(problem, point)
+    bound = cells.offset + cells.scale * region.errors if region.realised else cells.offset
+    status = Status.OPTIMAL if proven(value, bound, limits.gap) else reason[0] if reason else Status.LIMIT
+    seconds = time.monotonic() - began
+    if on_progress is not None:
+        on_progress(Progress(seconds, value, min(bound, value), 0, point))
+    return Outcome(status, point, value, min(bound, value), seconds, 0, "cells",
+                   evidence={"method": "enumeration of maximal half-planes"})  # fmt: skip
+
+
+__all__ = ["CellProblem", "CellsEngine"]

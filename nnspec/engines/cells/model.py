@@ -20,7 +20,8 @@ from nnspec.problem.problem import Point, Problem
 HOMOGENEOUS = ("relu", "leaky_relu", "abs")
 SQUARED = ("sse", "mse")
 LINEAR = ("sae", "mae", "pinball", "hinge", "max_error")
-LOSSES = (*SQUARED, *LINEAR)
+LOSSES = (*SQUARED, *LINEAR, "errors")
+THRESHOLD = ("step", "sign")
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,6 +80,26 @@ class CellProblem:
             values[self.output.bias.name] = np.array([min(max(c, self.c_lo), self.c_hi)])
         return Point(values, {})
 
+    def threshold_point(self, planes: tuple[np.ndarray, ...], negated: bool) -> Point:
+        """Step or sign neurons that decide positive on the union of the half-planes w.x + b > 0 (negated: off it)."""
+        count, columns = self.lo.shape
+        w = np.zeros((count, columns))
+        for k in range(count):
+            plane = planes[k % len(planes)]
+            with np.errstate(divide="ignore"):
+                room = np.where(plane > 0, self.hi[k], -self.lo[k]) / np.where(plane == 0, 0.0, np.abs(plane))
+            w[k] = plane * min(1.0 / float(np.abs(plane).max()), float(np.min(room)))
+        # union: c + v * (number of neurons that are on) is -m for none, >= m for any; twice the margin where it fits
+        step = self.activation.kind == "step"
+        room = float(min(-self.out_lo.max(), self.out_hi.min()))
+        m = min(2.0 * self.margin, room / 2 if step else room, -self.c_lo, self.c_hi)
+        v, c = (2 * m, -m) if step else (m, m if count == 2 else 0.0)
+        direction = -1.0 if negated else 1.0
+        values = {self.hidden.weights.name: w[:, :-1], self.hidden.bias.name: w[:, -1],  # type: ignore[union-attr]
+                  self.output.weights.name: np.full((1, count), direction * v),  # type: ignore[union-attr]
+                  self.output.bias.name: np.array([direction * c])}  # type: ignore[union-attr]
+        return Point(values, {})
+
     def reduced(self, point: Point) -> tuple[np.ndarray, np.ndarray, float]:
         """The inverse of `point`: theta (H, d + 1), signs (H,), c."""
 
@@ -121,8 +142,10 @@ def recognise(problem: Problem) -> CellProblem | str:
     hidden, output = chain
     if output.activation.kind != "linear" or output.size != 1:
         return "the cells engine takes one linear output"
-    if hidden.activation.kind not in HOMOGENEOUS:
-        return f"the cells engine does not take the activation {hidden.activation}"
+    taken = THRESHOLD if loss.kind == "errors" else HOMOGENEOUS
+    if hidden.activation.kind not in taken:
+        return (f"the cells engine does not take the activation {hidden.activation} with the loss {loss.kind} "
+                f"(it takes {', '.join(taken)})")  # fmt: skip
     if not network.free:
         return f"nothing is left to train in {network.name}"
     for p in network.parameters:
@@ -139,7 +162,7 @@ def recognise(problem: Problem) -> CellProblem | str:
     if data.samples == 0 or data.y.shape[1] != 1:
         return "the cells engine takes one target column"
     y = data.y[:, 0].astype(float)
-    if loss.kind == "hinge":
+    if loss.kind in ("hinge", "errors"):
         y = signs(y)
     weights = np.ones(data.samples) if data.weights is None else np.asarray(data.weights, dtype=float)
     if np.any(weights <= 0) or not np.all(np.isfinite(weights)):
@@ -151,11 +174,27 @@ def recognise(problem: Problem) -> CellProblem | str:
     boxes = _boxes(hidden, output, data.x.shape[1])
     if isinstance(boxes, str):
         return boxes
-    return CellProblem(
+    cells = CellProblem(
         network, hidden, output, hidden.activation, loss.kind, np.asarray(data.x, dtype=float), y, weights,
         factor, constant, *boxes, 0.5 if loss.q is None else loss.q,
         default_margin(loss.kind) if loss.margin is None else loss.margin,
     )  # fmt: skip
+    return (_threshold_reason(cells) or cells) if loss.kind == "errors" else cells
+
+
+def _threshold_reason(cells: CellProblem) -> str | None:
+    """Why `errors` would not have room for every threshold function of the half-planes; None if it has."""
+    if cells.x.shape[1] != 2 or cells.neurons > 2:
+        return "the cells engine minimises errors of one or two neurons on two inputs only"
+    if not cells.margin > 0:
+        return "the cells engine takes errors with a positive margin only"
+    if np.any(cells.lo >= 0) or np.any(cells.hi <= 0):
+        return "the cells engine minimises errors with hidden weights and biases in boxes that have 0 inside"
+    need = (2.0 if cells.activation.kind == "step" else 1.0) * cells.margin
+    if min(-cells.out_lo.max(), cells.out_hi.min()) < need or min(-cells.c_lo, cells.c_hi) < cells.margin:
+        return (f"the cells engine minimises errors with output weights that reach -{need:g} and {need:g}, and an output "
+                f"bias that reaches -{cells.margin:g} and {cells.margin:g}")  # fmt: skip
+    return None
 
 
 def _boxes(hidden: Layer, output: Layer, inputs: int) -> str | tuple[np.ndarray, ...]:

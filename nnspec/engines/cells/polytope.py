@@ -58,7 +58,7 @@ def span(z: np.ndarray, vertices: np.ndarray, n: int) -> tuple[float, float]:
 
 
 @njit(cache=True, nogil=True, inline="always")
-def _ones(word: int) -> int:
+def ones(word: int) -> int:
     """Number of set bits of a 64-bit word."""
     word = word - ((word >> np.uint64(1)) & np.uint64(0x5555555555555555))
     word = (word & np.uint64(0x3333333333333333)) + ((word >> np.uint64(2)) & np.uint64(0x3333333333333333))
@@ -108,10 +108,10 @@ def clip(z: np.ndarray, sign: float, eps: float, facet: int, vertices: np.ndarra
     for i in range(n):
         if (values[i] < 0) != few_outside:
             continue
-        own = _ones(bits[i])
+        own = ones(bits[i])
         neighbours = 0
         for k in range(n):
-            if k == i or own - _ones(bits[i] & bits[k]) > 1:
+            if k == i or own - ones(bits[i] & bits[k]) > 1:
                 continue
             shared = 0
             missed = 0

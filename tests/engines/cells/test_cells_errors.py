@@ -1,0 +1,75 @@
+"""0-1 loss of step and sign neurons on the plane against enumeration of all line-separable subsets."""
+
+from __future__ import annotations
+
+import itertools
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from cells_models import training
+
+from nnspec.engines.cells import CellsEngine
+from nnspec.engines.interface import Limits, Status
+from nnspec.problem.evaluate import objective, violations
+
+
+def half_planes(x: np.ndarray) -> set[frozenset[int]]:
+    """All subsets that a line cuts off, exactly: through each pair of points, every split along the line."""
+    points = [(Fraction(float(a)), Fraction(float(b))) for a, b in x]
+    distinct = sorted(set(points))
+    sets: set[frozenset] = {frozenset(), frozenset(distinct)}
+    for p in distinct:  # lines that isolate one point in some direction are limits of lines through two
+        for q in distinct:
+            if p == q:
+                continue
+            dx, dy = q[0] - p[0], q[1] - p[1]
+            side = {r: dx * (r[1] - p[1]) - dy * (r[0] - p[0]) for r in distinct}
+            left = frozenset(r for r in distinct if side[r] > 0)
+            on = sorted((r for r in distinct if side[r] == 0), key=lambda r: dx * r[0] + dy * r[1])
+            for cut in range(len(on) + 1):
+                sets.add(left | frozenset(on[:cut]))
+                sets.add(left | frozenset(on[cut:]))
+    return {frozenset(i for i, p in enumerate(points) if p in s) for s in sets}
+
+
+def brute(x: np.ndarray, y: np.ndarray, counts: np.ndarray, neurons: int) -> float:
+    sets = half_planes(x)
+    best = np.inf
+    for planes in itertools.combinations_with_replacement(sets, neurons):
+        union = frozenset().union(*planes)
+        for positive in (1, 0):
+            wrong = sum(counts[i] for i in range(len(x)) if (y[i] == positive) != (i in union))
+            best = min(best, wrong)
+    return float(best)
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_fewest_errors(seed: int) -> None:
+    r = np.random.RandomState(seed)
+    n = r.randint(2, 10)
+    grid = seed % 3
+    x = r.uniform(-1, 1, (n, 2)) if grid == 0 else r.randint(0, 2 + grid, (n, 2)).astype(float)
+    if seed % 7 == 6:
+        x[:, 1] = 2 * x[:, 0] + 1  # all on one line
+    y = (r.rand(n) < 0.5).astype(float)
+    counts = np.ones(n) if seed % 2 else r.randint(1, 4, n).astype(float)
+    neurons = 1 + seed % 2 if n > 6 else 1 + (seed // 2) % 2
+    activation = "step" if seed % 4 < 2 else "sign"
+    p = training(x, y, neurons, activation, "errors", weights=2, biases=3, outputs=1, output_bias=1, counts=counts)
+    engine = CellsEngine()
+    assert engine.accepts(p) is None
+    out = engine.solve(p, Limits())
+    assert out.point is not None
+    assert not violations(p, out.point)
+    assert objective(p, out.point) == out.objective
+    assert out.objective == brute(x, y, counts, neurons)
+    assert out.status is Status.OPTIMAL
+
+
+def test_needs_room_for_the_margin() -> None:
+    x, y = np.zeros((3, 2)), np.array([0.0, 1, 1])
+    reason = CellsEngine().accepts(training(x, y, 2, "step", "errors", weights=1, biases=1, outputs=1, output_bias=1,
+                                            margin=0.6))  # fmt: skip
+    assert reason is not None
+    assert "1.2" in reason

@@ -73,7 +73,7 @@ def test_house(tmp_path: Path) -> None:
     assert train.x.max() == 1
     np.testing.assert_allclose(train.y_scaling.invert(train.y).ravel(), [200, 150, 260, 110])
     assert p.hashes == {
-        str(tmp_path / "house.nns"): hashlib.sha256(HOUSE.encode()).hexdigest(),
+        "house.nns": hashlib.sha256(HOUSE.encode()).hexdigest(),
         "house.csv": hashlib.sha256(PRICES.encode()).hexdigest(),
     }
     assert [s.text for s in p.sources] == [HOUSE]
@@ -261,3 +261,14 @@ net g = onnx("demand.onnx")
 minimize sse(g, D)
 """)  # fmt: skip
     assert [d.code for d in check(tmp_path / "s.nns").errors] == ["NNS055"]
+
+
+def test_hashes_are_those_of_the_files_not_of_their_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    content = b"\xef\xbb\xbfvar x in 0..1\r\nminimize x\r\n"
+    (tmp_path / "bom.nns").write_bytes(content)
+    expected = {"bom.nns": hashlib.sha256(content).hexdigest()}
+    assert load_problem(tmp_path / "bom.nns").hashes == expected
+    monkeypatch.chdir(tmp_path)
+    assert load_problem("bom.nns").hashes == expected
+    text = "var x in 0..1\nminimize x\n"
+    assert load_problem(text).hashes == {"<string>": hashlib.sha256(text.encode()).hexdigest()}

@@ -32,6 +32,8 @@ def guarded(value: int | float, span: Span) -> int | float:
 def lift(ctx: Context, value: Value, span: Span) -> ex.Expression:
     """A numeric value as an expression."""
     if is_number(value):
+        if isinstance(value, float) and math.isinf(value):
+            fail("NNS038", "an infinite number is only possible as the end of a range", span)
         return ex.Constant(float(guarded(value, span)), span=span)
     if is_numeric(value):
         assert isinstance(value, ex.Expression)

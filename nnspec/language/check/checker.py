@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -239,5 +241,13 @@ def _sources(spec: sx.Spec) -> tuple[Source, ...]:
 
 
 def _hashes(ctx: Context, spec: sx.Spec) -> dict[str, str]:
-    hashes = {s.name: hashlib.sha256(s.text.encode("utf-8", "surrogatepass")).hexdigest() for s in _sources(spec)}
+    """sha256 of the bytes of all spec and data files, named relative to the folder of the spec."""
+    hashes = {}
+    for source in _sources(spec):
+        name, content = source.name, source.text.encode("utf-8", "surrogatepass")
+        if not name.startswith("<"):
+            with contextlib.suppress(OSError):  # gone since it was read: the text is all there is
+                content = Path(name).read_bytes()
+            name = os.path.relpath(Path(name).absolute(), ctx.reader.reach)
+        hashes[name] = hashlib.sha256(content).hexdigest()
     return {**hashes, **ctx.reader.hashes}

@@ -64,7 +64,7 @@ def call(ctx: Context, node: sx.Call, env: Env) -> Value:
                     "NNS024",
                     f"unknown function {function.name}",
                     function.span,
-                    help=did_you_mean(function.name, known),
+                    help=did_you_mean(function.name, known, f"the functions are {', '.join(FUNCTIONS)}"),
                 )
             return FUNCTIONS[function.name](ctx, node, env)
     value = evaluate(ctx, function, env)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from nnspec.engines.interface import Engine
 from nnspec.errors import Diagnostic, UnsupportedError, UsageError
@@ -22,16 +23,24 @@ class Choice:
     reasons: tuple[str, ...]
 
 
-def engine_named(name: str, backend: str | None = None, encodings: Mapping[str, str] | None = None) -> Engine:
-    """The engine that users call `name`. Raises UsageError for unknown names."""
+def engine_named(name: str, backend: str | None = None, encodings: Mapping[str, str] | None = None,
+                 files: Mapping[str, Path] | None = None) -> Engine:  # fmt: skip
+    """The engine that users call `name`. Raises UsageError for unknown names.
+
+    `files` are those that engines with a tree of their own write: "certificate" and "checkpoint". UnsupportedError if
+    the engine writes none.
+    """
+    if name == "boxes":
+        from nnspec.engines.boxes import BoxesEngine
+
+        return BoxesEngine(**(files or {}))
+    if files and name in ENGINES:
+        raise UnsupportedError(Diagnostic("NNS328", f"the {name} engine writes no {' and no '.join(files)}",
+                                          help="only the boxes engine does"))  # fmt: skip
     if name == "cells":
         from nnspec.engines.cells import CellsEngine
 
         return CellsEngine()
-    if name == "boxes":
-        from nnspec.engines.boxes import BoxesEngine
-
-        return BoxesEngine()
     if name == "solver":
         from nnspec.engines.solver.engine import SolverEngine
 
@@ -40,7 +49,7 @@ def engine_named(name: str, backend: str | None = None, encodings: Mapping[str, 
 
 
 def choose(problem: Problem, engine: str = "auto", backend: str | None = None,
-           encodings: Mapping[str, str] | None = None) -> Choice:  # fmt: skip
+           encodings: Mapping[str, str] | None = None, files: Mapping[str, Path] | None = None) -> Choice:  # fmt: skip
     """The engine for a problem. With "auto" the first that takes it and is known to win on its kind of problem.
 
     Raises UnsupportedError if the engine asked for does not take the problem, UsageError for unknown names.
@@ -48,13 +57,15 @@ def choose(problem: Problem, engine: str = "auto", backend: str | None = None,
     if engine not in ENGINES:
         engine_named(engine)
     if engine in ("cells", "boxes"):
-        chosen = engine_named(engine)
+        chosen = engine_named(engine, files=files)
         reason = chosen.accepts(problem)
         if reason is not None:
             raise UnsupportedError(Diagnostic("NNS900", f"the {engine} engine cannot solve this problem: {reason}",
                                               help="leave the engine out, and one that can is chosen"))  # fmt: skip
         return Choice(chosen, (f"engine {engine}, as asked for",))
     solver = engine_named("solver", backend, encodings)
+    if files and (engine == "solver" or backend is not None or encodings):
+        engine_named("solver", files=files)
     if engine == "solver":
         return Choice(solver, ("engine solver, as asked for",))
     if backend is not None or encodings:
@@ -65,8 +76,11 @@ def choose(problem: Problem, engine: str = "auto", backend: str | None = None,
         candidate = engine_named(name)
         reason = candidate.accepts(problem)
         if reason is None:
+            candidate = engine_named(name, files=files)
             return Choice(candidate, (*reasons, f"engine {name}: {_STRENGTH[name]}"))
         reasons.append(f"engine {name}: not used, {reason}")
+    if files:
+        engine_named("solver", files=files)
     return Choice(solver, (*reasons, "engine solver: a mathematical program on a general solver"))
 
 

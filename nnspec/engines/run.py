@@ -2,8 +2,8 @@
 
 `solve_problem` is what the command line and the Python interface call. The engines `cells` and `boxes` know the
 structure themselves and get the problem as it stands; the solver engine gets the cases that the reductions leave, one
-after the other, with the best objective so far as a common cut-off. Nothing an engine says is taken on trust: points are
-mapped back and evaluated on the problem as the user stated it, and a bound above a known point is an error.
+after the other, with the best objective so far as a common cut-off. Nothing an engine says is taken on trust: points
+are mapped back and evaluated on the problem as the user stated it, and a bound above a known point is an error.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from nnspec.engines.choose import choose
 from nnspec.engines.interface import Engine, Limits, OnProgress, Outcome, Progress, Status
@@ -29,15 +30,17 @@ def solve_problem(problem: Problem, limits: Limits = Limits(), engine: str = "au
                   backend: str | None = None, encodings: Mapping[str, str] | None = None,
                   start: tuple[Point, ...] = (), on_progress: OnProgress | None = None,
                   stop: threading.Event | None = None, explain: Explain | None = None, reductions: bool = True,
-                  incumbents: bool = True) -> Outcome:  # fmt: skip
+                  incumbents: bool = True, files: Mapping[str, Path] | None = None) -> Outcome:  # fmt: skip
     """Solve a problem to the limits with the engine and backend asked for, or the ones that suit it.
 
     `explain` gets a line for each reduction and engine, used or not, with the reason. `reductions` and `incumbents`
-    switch those stages off. The Outcome is in the problem's own weights, sense and units. Raises UnsupportedError if no
+    switch those stages off; `files` are the "certificate" and "checkpoint" of engines that write them.
+
+    The Outcome is in the problem's own weights, sense and units. Raises UnsupportedError if no
     engine takes the problem, UsageError for unknown names.
     """
     say = explain or (lambda line: None)
-    choice = choose(problem, engine, backend, encodings)
+    choice = choose(problem, engine, backend, encodings, files)
     run = _Run(problem, limits, on_progress, stop, say)
     for point in start:
         run.consider(point)
@@ -58,7 +61,7 @@ class _Run:
     stop: threading.Event | None
     say: Explain
     began: float = field(default_factory=time.monotonic)
-    points: list[tuple[float, Point]] = field(default_factory=list)  # (value in the minimising sense, point), best first
+    points: list[tuple[float, Point]] = field(default_factory=list)  # best first, values in the minimising sense
     nodes: int = 0
     messages: list[str] = field(default_factory=list)
 
@@ -165,8 +168,8 @@ class _Run:
             return replace(r, bound=best, status=status)
         if self._closed(bound) and (complete or proven(value, bound, self.limits.gap)):
             if value is not None and bound is not None and not proven(value, bound, self.limits.gap):
-                self.messages.append(f"the bound {bound:.9g} is {abs(value - bound):.2g} off the recomputed objective: the "
-                                     "solver's tolerances allow no more")  # fmt: skip
+                self.messages.append(f"the bound {bound:.9g} is {abs(value - bound):.2g} off the recomputed objective: "
+                                     "the solver's tolerances allow no more")  # fmt: skip
             return self._outcome(Status.OPTIMAL, bound, last)
         interrupted = self.stop is not None and self.stop.is_set()
         return self._outcome(Status.INTERRUPTED if interrupted else Status.LIMIT, bound, last)
@@ -185,7 +188,7 @@ class _Run:
                 finished = False
                 break
             rest = len(cases) - number
-            label = f"case {number + 1} of {len(cases)}{', ' + case.label if case.label else ''}: " if case.label else ""
+            label = f"case {number + 1} of {len(cases)}, {case.label}: " if case.label else ""
             _describe(engine, case.problem, self.say, label)
             last, bound, done = self._case(engine, case, rest, min([*bounds, lowest if rest > 1 else math.inf]))
             failed |= last.status is Status.ERROR
@@ -195,16 +198,20 @@ class _Run:
         checked = self._checked(self.sign * min(bound, self.upper)) if math.isfinite(min(bound, self.upper)) else None
         return checked, last, finished, failed
 
+    def _images(self, case: Case) -> list[tuple[float, Point]]:
+        """Known points as points of a case, with their objective there; best first."""
+        images = [q for _, p in self.points if (q := case.forward(p)) is not None and not violations(case.problem, q)]
+        return sorted(((self.sign * objective(case.problem, q), q) for q in images), key=lambda item: item[0])
+
     def _rank(self, case: Case) -> float:
         """The best known point of a case: good ones come first, their solutions cut off the others."""
-        values = [value for value, p in self.points if case.forward(p) is not None]
-        return min(values, default=math.inf)
+        return min((value for value, _ in self._images(case)), default=math.inf)
 
     def _case(self, engine: Engine, case: Case, rest: int, others: float) -> tuple[Outcome, float, bool]:
         """The outcome of a case, its bound in the minimising sense, and whether it is finished."""
-        starts = tuple(q for _, p in self.points if (q := case.forward(p)) is not None)
+        starts = self._images(case)
         cutoff = None
-        if self.points and (not starts or self._rank(case) > self.upper):
+        if self.points and (not starts or starts[0][0] > self.upper):
             # everything as good as the incumbent up to the gap counts as found
             cutoff = self.sign * (self.upper - self.limits.gap * max(1e-9, abs(self.upper)))
         left = self.left()
@@ -216,7 +223,12 @@ class _Run:
             known = None if bound is None or not math.isfinite(bound) else self.sign * bound
             self.report(known, self.nodes + p.nodes, new)
 
-        r = engine.solve(case.problem, limits, starts, listen, self.stop)
+        points = tuple(q for _, q in starts)
+        r = engine.solve(case.problem, limits, points, listen, self.stop)
+        if r.status is Status.LIMIT and (tight := _tightened(engine)) is not None and not self._ran_out(r, limits):
+            # finished by the solver's tolerances, but its numbers do not hold when recomputed
+            self.nodes += r.nodes
+            r = tight.solve(case.problem, replace(limits, time=self.left()), points, listen, self.stop)
         self.nodes += r.nodes
         self.messages += [f"{case.label}: {m}" if case.label else m for m in r.messages]
         if r.point is not None:
@@ -224,12 +236,17 @@ class _Run:
         if r.status is Status.INFEASIBLE:
             return r, (self.sign * cutoff if cutoff is not None else math.inf), True
         bound = -math.inf if r.bound is None else self.sign * r.bound
-        for value, p in self.points:
-            if case.forward(p) is not None and bound > value + LOSS_MISMATCH * max(1.0, abs(value)):
-                self.messages.append(f"the bound {bound:.9g} of {case.label or 'the reduced problem'} contradicts a known "
-                                     f"point with value {value:.9g}")  # fmt: skip
+        for value, _ in self._images(case):
+            if bound > value + LOSS_MISMATCH * max(1.0, abs(value)) + FEASIBILITY:
+                what = case.label or "the reduced problem"
+                self.messages.append(f"the bound {bound:.9g} of {what} contradicts a point with value {value:.9g}")
                 return replace(r, status=Status.ERROR), bound, True
         return r, bound, r.status is Status.OPTIMAL
+
+    def _ran_out(self, r: Outcome, limits: Limits) -> bool:
+        """Whether a limit ended a solve."""
+        time_up = limits.time is not None and r.seconds >= 0.95 * limits.time
+        return time_up or self.stopped() or (limits.nodes is not None and r.nodes >= limits.nodes)
 
     # -- conclusions ---------------------------------------------------------------------------------------------
 
@@ -246,7 +263,7 @@ class _Run:
             return bound if bound is not None and math.isfinite(bound) else None
         excess = self.sign * bound - self.upper
         if excess > LOSS_MISMATCH * max(1.0, abs(self.upper)) + FEASIBILITY:
-            self.messages.append(f"the bound {bound:.9g} contradicts a known point with value {self.value():.9g}; it is "
+            self.messages.append(f"the bound {bound:.9g} contradicts a point with value {self.value():.9g} and is "
                                  "not reported")  # fmt: skip
             return None
         return self.value() if excess > 0 else bound
@@ -259,8 +276,18 @@ class _Run:
         if last is None:
             return Outcome(status, point, value, bound, seconds, self.nodes, "solver", "", {}, tuple(self.messages))
         messages = tuple(dict.fromkeys(self.messages))
-        return replace(last, status=status, point=point, objective=value, bound=bound, seconds=seconds, nodes=self.nodes,
-                       messages=messages)  # fmt: skip
+        return replace(last, status=status, point=point, objective=value, bound=bound, seconds=seconds,
+                       nodes=self.nodes, messages=messages)  # fmt: skip
+
+
+def _tightened(engine: Engine) -> Engine | None:
+    """The solver engine with feasibility tolerances of 1e-9 in place of the solver's own."""
+    from nnspec.engines.solver.engine import SolverEngine
+    from nnspec.engines.solver.polish import TIGHT
+
+    if not isinstance(engine, SolverEngine) or engine.backend.name not in TIGHT:
+        return None
+    return SolverEngine(engine.backend.name, engine.encodings, {**TIGHT[engine.backend.name], **engine.options})
 
 
 def _describe(engine: Engine, problem: Problem, say: Explain, label: str) -> None:

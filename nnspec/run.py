@@ -7,6 +7,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from nnspec.engines.interface import OnProgress, Outcome
@@ -19,12 +20,15 @@ from nnspec.solution.solution import Solution
 
 
 def run(problem: Problem, settings: Settings, output: OutputFolder | None = None,
-        on_progress: OnProgress | None = None, explain: Callable[[str], None] | None = None) -> Solution:  # fmt: skip
+        on_progress: OnProgress | None = None, explain: Callable[[str], None] | None = None,
+        files: Mapping[str, Path] | None = None) -> Solution:  # fmt: skip
     """Solve a problem and prove it from the written files.
 
     `output` is the folder for the networks and solution.json (None: nothing is written); `explain` gets the reasons
-    for the choice of engine and reductions, a line each. Ctrl-C ends the solve with the best network so far. Raises
-    UnsupportedError if no engine takes the problem.
+    for the choice of engine and reductions, a line each; `files` are the "certificate" (the engine's proof, for `nnspec
+    verify`) and the "checkpoint" (to go on from later) of engines that write them.
+
+    Ctrl-C ends the solve with the best network so far. Raises UnsupportedError if no engine takes the problem.
     """
     if output is not None:
         check_writable(problem, output)
@@ -32,7 +36,7 @@ def run(problem: Problem, settings: Settings, output: OutputFolder | None = None
         outcome = in_thread(
             lambda: solve_problem(
                 problem, settings.limits, settings.engine, settings.backend, settings.encoding,
-                on_progress=on_progress, stop=stop, explain=explain,
+                on_progress=on_progress, stop=stop, explain=explain, files=files,
             ),
             stop,
         )  # fmt: skip

@@ -24,12 +24,15 @@ if TYPE_CHECKING:
 @options.solving
 @click.option("--out", type=click.Path(), metavar="DIR", help="Folder for networks and solution.json (SPEC.out).")
 @click.option("--force", is_flag=True, help="Overwrite files that nnspec did not write.")
+@click.option("--certificate", type=click.Path(), metavar="FILE", help="Write the engine's proof, for nnspec verify.")
+@click.option("--checkpoint", type=click.Path(), metavar="FILE", help="Save the state of the search; go on from it.")
 @click.option("--explain", is_flag=True, help="Say which reductions and which engine are used, and why.")
 @click.option("--dump", type=click.Choice(["tree", "problem", "reduced", "program"]), help="Print a stage, then stop.")
 @options.json_flag
 @click.option("--json-stream", "stream", is_flag=True, help="Print progress and result as JSON, one object a line.")
 def command(spec: str, definitions: tuple[str, ...], params: str | None, out: str | None, force: bool, explain: bool,
-            dump: str | None, as_json: bool, stream: bool, **given: Any) -> int:  # fmt: skip
+            dump: str | None, as_json: bool, stream: bool, certificate: str | None, checkpoint: str | None,
+            **given: Any) -> int:  # fmt: skip
     """Solve SPEC ('-' reads stdin) to proven optimality.
 
     Writes NETWORK.onnx, NETWORK.float32.onnx and solution.json to SPEC.out or --out. Ctrl-C ends with the best so far.
@@ -48,9 +51,14 @@ def command(spec: str, definitions: tuple[str, ...], params: str | None, out: st
     from nnspec.solution.output import OutputFolder
 
     output = OutputFolder(Path(out) if out is not None else Path(f"{problem.name}.out"), force)
+    wanted = {"certificate": certificate, "checkpoint": checkpoint}
+    files = {kind: Path(path) for kind, path in wanted.items() if path is not None}
+    for path in files.values():
+        if not path.resolve().parent.is_dir():
+            raise options.usage(f"cannot write {str(path)!r}: its folder does not exist")
     say = (lambda line: click.echo(line, err=True)) if explain else None
     with _progress(as_json, stream) as progress:
-        solution = run(problem, settings, output, progress.report, say)
+        solution = run(problem, settings, output, progress.report, say, files)
     if as_json or stream:
         from nnspec.solution.record import summary
 

@@ -2,28 +2,43 @@
 
 from __future__ import annotations
 
+import zipfile
+from typing import TYPE_CHECKING
+
 import click
 
 from nnspec.cli import options
 from nnspec.cli.main import EXIT_SPEC
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from nnspec.problem.problem import Problem
+    from nnspec.solution.verify import Verified
+
 
 @click.command("verify")
 @click.argument("path", metavar="FILE|DIR")
-@click.option("--spec", type=click.Path(), metavar="SPEC", help="The spec of the solve in DIR.")
+@click.option("--spec", metavar="SPEC", help="The spec that was solved.")
+@options.parameters
 @options.json_flag
-def command(path: str, spec: str | None, as_json: bool) -> int:
-    """Check the folder of a solve (with --spec also its objective and constraints), or a proof that an engine wrote.
+def command(path: str, spec: str | None, definitions: tuple[str, ...], params: str | None, as_json: bool) -> int:
+    """Check the folder of a solve, or a proof that an engine wrote (solve --certificate).
 
-    Exit status 0 if everything holds, else 1.
+    With --spec also that it belongs to this spec: the objective and all constraints of a folder are recomputed from its
+    files, the data in a proof are compared. Exit status 0 if everything holds, else 1.
     """
     from pathlib import Path
 
+    from nnspec.solution.output import RECORD
     from nnspec.solution.verify import verify_solution
 
     place = Path(path)
-    folder = place if place.is_dir() else place.parent
-    found = verify_solution(folder, None if spec is None else Path(spec))
+    if place.is_dir() or place.name == RECORD:
+        folder = place if place.is_dir() else place.parent
+        found = verify_solution(folder, None if spec is None else Path(spec))
+    else:
+        found = _proof(place, None if spec is None else options.load(spec, definitions, params))
     if as_json:
         options.echo_json({"ok": not found.fails, "holds": list(found.holds), "fails": list(found.fails)})
     else:
@@ -32,3 +47,24 @@ def command(path: str, spec: str | None, as_json: bool) -> int:
         for line in found.fails:
             click.echo(f"FAILS  {line}")
     return EXIT_SPEC if found.fails else 0
+
+
+def _proof(path: Path, problem: Problem | None) -> Verified:
+    """A certificate of the boxes engine."""
+    from nnspec.engines.boxes.verify import verify
+    from nnspec.solution.verify import Verified
+
+    try:
+        known = zipfile.is_zipfile(path)
+    except OSError:
+        known = False
+    if not known:
+        raise options.usage(f"{str(path)!r} is neither the folder of a solve nor a proof that an engine wrote")
+    report = verify(path, problem)
+    if not report.valid:
+        return Verified((), (f"the proof: {report.reason}",))
+    lines = [f"objective {report.objective:.9g} of the solution inside, recomputed",
+             f"bound {report.bound:.9g}, proven by {report.boxes:,} boxes that cover the domain"]  # fmt: skip
+    if report.against_problem:
+        lines.append("it is a proof about this spec")
+    return Verified(tuple(lines), ())

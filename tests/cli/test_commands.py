@@ -126,3 +126,26 @@ def test_an_unexpected_error_is_reported_as_a_defect(monkeypatch, capfd):
     captured = capfd.readouterr()
     assert "internal error: RuntimeError: broken" in captured.err
     assert "Traceback" not in captured.err
+
+
+TANH = """data D = table(x = [[-1], [0], [1]], y = [-1, 0.2, 0.9])
+net f = input(1) -> h: dense(1, tanh) -> out: dense(1) with weights in -2..2, biases in -2..2
+minimize sse(f, D)
+"""
+
+
+def test_proofs_are_written_and_verified(nnspec, tmp_path):
+    (tmp_path / "t.nns").write_text(TANH)
+    assert nnspec("solve", "t.nns", "--gap", "1e-3", "--certificate", "proof.npz").status == 0
+    ended = nnspec("verify", "proof.npz", "--spec", "t.nns")
+    assert ended.status == 0
+    assert "it is a proof about this spec" in ended.out
+    (tmp_path / "other.nns").write_text(TANH.replace("0.9", "0.8"))
+    assert nnspec("verify", "proof.npz", "--spec", "other.nns").status == 1
+    content = (tmp_path / "proof.npz").read_bytes()
+    (tmp_path / "cut.npz").write_bytes(content[: len(content) // 2])
+    assert nnspec("verify", "cut.npz").status == 2
+    ended = nnspec("solve", "t.nns", "--certificate", "proof.npz", "--engine", "solver")
+    assert ended.status == 1
+    assert "writes no certificate" in ended.err
+    assert nnspec("solve", "t.nns", "--certificate", "nowhere/proof.npz").status == 2

@@ -61,6 +61,11 @@ def encoding(kind: str | Iterable[str], name: str, needs: Iterable[str] = ()) ->
     return register
 
 
+def forget(kind: str, name: str) -> None:
+    """Remove a template (one that was registered for a test)."""
+    _TEMPLATES.pop((kind, name), None)
+
+
 def kinds() -> tuple[str, ...]:
     """Everything that has templates."""
     return tuple(dict.fromkeys(k for k, _ in _TEMPLATES))

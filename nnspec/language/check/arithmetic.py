@@ -8,7 +8,7 @@ from typing import NoReturn
 
 from nnspec.errors import Span
 from nnspec.language.check.context import Context, fail
-from nnspec.language.check.values import Value, Vector, describe, is_logical, is_number, is_numeric, show
+from nnspec.language.check.values import Family, Value, Vector, describe, is_logical, is_number, is_numeric, show
 from nnspec.problem import expression as ex
 
 _LARGEST = 2**1023
@@ -48,6 +48,8 @@ def expected_number(value: object, span: Span) -> NoReturn:
         help = "a comparison is true or false and no number; a binary variable can stand for it"
     elif isinstance(value, Vector):
         help = "take one of its elements, as [0], or sum over them"
+    elif isinstance(value, Family):
+        help = f"write {value.name}[i], and behind the constraint: for i in ..."
     fail("NNS034", f"a number was expected here, but this is {describe(value)}", span, help=help)
 
 

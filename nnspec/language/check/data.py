@@ -165,7 +165,7 @@ def _column(node: sx.Expr) -> str:
     if isinstance(node, sx.String):
         return node.value
     if isinstance(node, sx.Call) and node.function.span.text == "label":
-        fail("NNS025", "label(...) is for the target only", node.span, help="inputs must be numbers")
+        fail("NNS025", "classes are read alone, and only as the target", node.span, help=f"write y = {node.span.text}")
     fail(
         "NNS025", "the name of a column was expected here", node.span, help='columns are named, as area or "floor area"'
     )
@@ -214,12 +214,24 @@ def _class_names(ctx: Context, node: sx.Expr) -> tuple[str, ...]:
     return tuple(names)
 
 
+def file_name(ctx: Context, node: sx.Expr) -> str:
+    """A text that names a file; without quotation marks it looks like a name with a part."""
+    text = node.span.text
+    first = node
+    while isinstance(first, sx.Attribute):
+        first = first.value
+    if isinstance(first, sx.Name) and first.name not in ctx.definitions:
+        fail("NNS034", "the name of a file stands in quotation marks", node.span, help=f'write "{text}"')
+    file = evaluate(ctx, node, {})
+    if not isinstance(file, str):
+        fail("NNS034", f"the name of a file was expected here, but this is {describe(file)}", node.span)
+    return file
+
+
 def _file(ctx: Context, kind: str, node: sx.Call) -> tuple[Samples, Span, Span]:
     form = f'{kind}("file.{kind}", x = [a, b], y = c)'
     options = _options(node, 1, ("x", "y", "scale", "scale_y"), ("x", "y"), form)
-    file = evaluate(ctx, node.args[0], {})
-    if not isinstance(file, str):
-        fail("NNS034", f"the name of a file was expected here, but this is {describe(file)}", node.args[0].span)
+    file = file_name(ctx, node.args[0])
     x, y = _columns(options["x"]), _target(ctx, options["y"])
     scale, scale_y = _scale(ctx, options, "scale"), _scale(ctx, options, "scale_y")
     _check_scale_y(y.label, scale_y, options)

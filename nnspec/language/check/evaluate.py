@@ -166,6 +166,8 @@ def compare(ctx: Context, operator: str, a: Value, b: Value, a_span: Span, b_spa
         return _CONSTANT[operator](a, b)
     if operator in ("==", "!=") and isinstance(a, bool) and isinstance(b, bool):
         return _CONSTANT[operator](a, b)
+    if operator == "==" and is_logical(a) and is_logical(b):
+        fail("NNS034", "comparisons are not compared with each other", span, help="write (p ==> q) and (q ==> p)")
     for value, place in ((a, a_span), (b, b_span)):
         if not is_numeric(value):
             if isinstance(a, str | bool) and isinstance(b, str | bool | int | float):

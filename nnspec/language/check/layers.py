@@ -22,6 +22,13 @@ OPTIONS: dict[str, tuple[str, ...]] = {
     "maxpool": ("stride", "padding"),
 }  # fmt: skip
 WEIGHTED = ("dense", "conv")
+FORMS = {
+    "dense": "dense(units, activation)",
+    "conv": "conv(filters, kernel, activation)",
+    "avgpool": "avgpool(kernel, stride = kernel)",
+    "maxpool": "maxpool(kernel, stride = kernel)",
+}
+POSITIONAL = ("units", "activation", "filters", "kernel", "size", "kernel_size", "out_features")
 MAX_UNITS = 1_000_000
 MAX_WEIGHTS = 10_000_000
 REAL = Bounds(-math.inf, math.inf)
@@ -76,7 +83,9 @@ def read_settings(ctx: Context, settings: tuple[sx.Setting, ...], base: Settings
                 "NNS044",
                 f"unknown setting {s.name.name}",
                 s.name.span,
-                help=did_you_mean(s.name.name, known, f"the settings are {', '.join(known)}"),
+                help=f"write {FORMS[layer]}"
+                if layer in FORMS and s.name.name in POSITIONAL
+                else did_you_mean(s.name.name, known, f"the settings are {', '.join(known)}"),
             )
         if name in own:
             fail("NNS045", f"{s.name.name} is set twice", s.span, "again here", Label(own[name], "first here"))
@@ -97,9 +106,10 @@ def activation(ctx: Context, node: sx.Expr) -> Activation:
     """relu, leaky_relu(0.1) ..."""
     name = node.function if isinstance(node, sx.Call) else node
     if not isinstance(name, sx.Name):
-        fail(
-            "NNS042", "an activation was expected here", node.span, help=f"the activations are {', '.join(ACTIVATIONS)}"
-        )
+        help = f"the activations are {', '.join(ACTIVATIONS)}"
+        if isinstance(name, sx.String):
+            help = "activations are written without quotation marks"
+        fail("NNS042", "an activation was expected here", node.span, help=help)
     if name.name not in ACTIVATIONS:
         fail(
             "NNS042",
@@ -172,7 +182,7 @@ def build(
 
     match kind:
         case "dense":
-            _count(node, args, 1, 2, "dense(units, activation)")
+            _count(node, args, 1, 2, FORMS[kind])
             units = integer(ctx, args[0], {}, "a number of units", 1)
             act = activation(ctx, args[1]) if len(args) > 1 else LINEAR
             shape = inputs[0].shape
@@ -187,7 +197,7 @@ def build(
                 )
             return layer((units,), act, (units, shape[0]))
         case "conv":
-            _count(node, args, 2, 3, "conv(filters, kernel, activation)")
+            _count(node, args, 2, 3, FORMS[kind])
             filters = integer(ctx, args[0], {}, "a number of filters", 1)
             window = _window(ctx, node, args[1], options, inputs[0], 1)
             groups = integer(ctx, options["groups"], {}, "a number of groups", 1) if "groups" in options else 1
@@ -202,7 +212,7 @@ def build(
             shape = (filters, *_positions(node, window, inputs[0]))
             return layer(shape, act, (filters, channels // groups, *window["kernel"]), {**window, "groups": groups})
         case "avgpool" | "maxpool":
-            _count(node, args, 1, 1, f"{kind}(kernel, stride = kernel)")
+            _count(node, args, 1, 1, FORMS[kind])
             window = _window(ctx, node, args[0], options, inputs[0], None)
             return layer((inputs[0].shape[0], *_positions(node, window, inputs[0])), attributes=window)
         case "flatten":

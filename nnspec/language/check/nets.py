@@ -11,9 +11,10 @@ from nnspec.errors import Diagnostic, Label, NnspecError
 from nnspec.language import syntax as sx
 from nnspec.language.check import scope
 from nnspec.language.check.context import Context, fail
-from nnspec.language.check.evaluate import evaluate, integer
+from nnspec.language.check.data import file_name
+from nnspec.language.check.evaluate import integer
 from nnspec.language.check.layers import KINDS, MAX_UNITS, Settings, build, read_settings, tensor
-from nnspec.language.check.values import NetworkRef, describe
+from nnspec.language.check.values import NetworkRef
 from nnspec.language.sources import DataError
 from nnspec.language.sources.errors import did_you_mean
 from nnspec.problem.network import ACTIVATIONS, Layer, Network, Parameter
@@ -98,6 +99,8 @@ def _check_kind(node: sx.Layer) -> None:
     kind = node.kind.name
     if kind in KINDS:
         return
+    if kind == "linear":
+        fail("NNS041", "unknown layer linear", node.kind.span, help="a fully connected layer is called dense")
     if kind in ACTIVATIONS:
         fail(
             "NNS041",
@@ -221,9 +224,7 @@ def _imported(ctx: Context, statement: sx.Net) -> Network:
         fail("NNS041", f"networks are not read from {source.kind.name}", source.kind.span, help='write onnx("f.onnx")')
     if len(source.args) != 1 or source.settings:
         fail("NNS025", "onnx takes the name of a file", source.span, help='write onnx("f.onnx")')
-    file = evaluate(ctx, source.args[0], {})
-    if not isinstance(file, str):
-        fail("NNS034", f"the name of a file was expected here, but this is {describe(file)}", source.args[0].span)
+    file = file_name(ctx, source.args[0])
     try:
         ctx.reader.read(file, ctx.folder(source.span))
         path = ctx.folder(source.span) / file

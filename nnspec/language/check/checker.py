@@ -15,7 +15,8 @@ from nnspec.language.check import scope
 from nnspec.language.check.claims import check_claims
 from nnspec.language.check.comprehension import annotated, bindings
 from nnspec.language.check.context import CheckError, Context, fail
-from nnspec.language.check.evaluate import evaluate, expected_logical, numeric
+from nnspec.language.check.evaluate import evaluate, numeric
+from nnspec.language.check.logic import expected_logical
 from nnspec.language.check.losses import LOSSES
 from nnspec.language.check.parameters import check_arguments
 from nnspec.language.check.reporting import reported

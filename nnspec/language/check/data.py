@@ -9,12 +9,22 @@ import numpy as np
 from nnspec.errors import Label, Span
 from nnspec.language import syntax as sx
 from nnspec.language.check.context import Context, DataInfo, fail
+from nnspec.language.check.data_options import (
+    check_scale_y,
+    class_names,
+    column,
+    columns,
+    columns_below,
+    file_name,
+    read_options,
+    scale_kind,
+    target,
+)
 from nnspec.language.check.evaluate import evaluate, integer, number
 from nnspec.language.check.values import DataRef, Value, Vector, describe, is_number, show
 from nnspec.language.sources import DataError, Samples
-from nnspec.language.sources.build import READERS, Target, from_file, from_lists
+from nnspec.language.sources.build import READERS, from_file, from_lists
 from nnspec.language.sources.errors import did_you_mean
-from nnspec.language.sources.scaling import KINDS
 from nnspec.language.sources.tables import Table, class_numbers
 
 SOURCES = ("table", *READERS, "split")
@@ -80,20 +90,10 @@ def _raise(error: DataError, source: sx.Expr) -> NoReturn:
                 if keyword.name.name == error.about:
                     place = keyword.value.span
             for keyword in source.keywords:
-                for node in _columns_below(keyword.value):
+                for node in columns_below(keyword.value):
                     if (node.name if isinstance(node, sx.Name) else node.value) == error.about:
                         place = node.span
     fail(error.code, error.message, place, help=error.help)
-
-
-def _columns_below(node: sx.Expr) -> list[sx.Name | sx.String]:
-    if isinstance(node, sx.Name | sx.String):
-        return [node]
-    if isinstance(node, sx.Array):
-        return [c for item in node.items for c in _columns_below(item)]
-    if isinstance(node, sx.Call):
-        return [c for item in node.args for c in _columns_below(item)]
-    return []
 
 
 def _source(ctx: Context, node: sx.Expr) -> tuple[Samples, Span, Span]:
@@ -118,127 +118,17 @@ def _forms() -> str:
     return 'sources are table(x = ..., y = ...), csv("f.csv", x = [...], y = ...), npz(...) and parquet(...)'
 
 
-def _options(
-    node: sx.Call, positional: int, names: tuple[str, ...], required: tuple[str, ...], form: str
-) -> dict[str, sx.Expr]:
-    kind = node.function.span.text
-    if len(node.args) != positional:
-        place = node.args[positional].span if len(node.args) > positional else node.span
-        fail("NNS025", f"{kind} cannot be read this way", place, help=f"write {form}")
-    for k in node.keywords:
-        if k.name.name not in names:
-            fail(
-                "NNS025",
-                f"{kind} has no option {k.name.name}",
-                k.name.span,
-                help=did_you_mean(k.name.name, names, f"its options are {', '.join(names)}"),
-            )
-    given = {k.name.name: k.value for k in node.keywords}
-    for name in required:
-        if name not in given:
-            what = {"x": "the inputs", "y": "the target", "seed": "a seed", "fraction": "a fraction"}.get(name, name)
-            fail("NNS025", f"{kind} needs {what}", node.span, help=f"write {form}")
-    return given
-
-
-def _scale(ctx: Context, options: dict[str, sx.Expr], name: str) -> str:
-    node = options.get(name)
-    if node is None:
-        return "none"
-    kind = node.name if isinstance(node, sx.Name) and node.name not in ctx.definitions else None
-    if kind is None:
-        value = evaluate(ctx, node, {})
-        kind = value if isinstance(value, str) else describe(value)
-    if kind not in KINDS:
-        fail(
-            "NNS069",
-            f"unknown scaling {kind}",
-            node.span,
-            help=did_you_mean(kind, KINDS, "write none, minmax or standard"),
-        )
-    return kind
-
-
-def _column(node: sx.Expr) -> str:
-    if isinstance(node, sx.Name):
-        return node.name
-    if isinstance(node, sx.String):
-        return node.value
-    if isinstance(node, sx.Call) and node.function.span.text == "label":
-        fail("NNS025", "classes are read alone, and only as the target", node.span, help=f"write y = {node.span.text}")
-    fail(
-        "NNS025", "the name of a column was expected here", node.span, help='columns are named, as area or "floor area"'
-    )
-
-
-def _columns(node: sx.Expr) -> tuple[str, ...]:
-    if isinstance(node, sx.Array):
-        if not node.items:
-            fail("NNS065", "no columns are named here", node.span)
-        names = tuple(_column(item) for item in node.items)
-        for k, name in enumerate(names):
-            if name in names[:k]:
-                fail(
-                    "NNS021",
-                    f"the column {name} is named twice",
-                    node.items[k].span,
-                    "again here",
-                    Label(node.items[names.index(name)].span, "first here"),
-                )
-        return names
-    return (_column(node),)
-
-
-def _target(ctx: Context, node: sx.Expr) -> Target:
-    if isinstance(node, sx.Call) and node.function.span.text == "label":
-        if len(node.args) != 1 or any(k.name.name != "classes" for k in node.keywords):
-            fail("NNS025", "label takes one column", node.span, help="write label(species)")
-        classes: tuple[str, ...] = ()
-        for k in node.keywords:
-            classes = _class_names(ctx, k.value)
-        return Target((_column(node.args[0]),), True, classes)
-    return Target(_columns(node))
-
-
-def _class_names(ctx: Context, node: sx.Expr) -> tuple[str, ...]:
-    items = node.items if isinstance(node, sx.Array) else ()
-    names: list[str] = []
-    for item in items:
-        if isinstance(item, sx.Name) and item.name not in ctx.definitions:
-            names.append(item.name)
-        else:
-            value = evaluate(ctx, item, {})
-            names.append(show(value) if is_number(value) else str(value) if isinstance(value, str) else "")
-    if not names or not all(names) or len(set(names)) != len(names):
-        fail("NNS025", "classes are a list of different names", node.span, help='write classes = [setosa, "other one"]')
-    return tuple(names)
-
-
-def file_name(ctx: Context, node: sx.Expr) -> str:
-    """A text that names a file; without quotation marks it looks like a name with a part."""
-    text = node.span.text
-    first = node
-    while isinstance(first, sx.Attribute):
-        first = first.value
-    if isinstance(first, sx.Name) and first.name not in ctx.definitions:
-        fail("NNS034", "the name of a file stands in quotation marks", node.span, help=f'write "{text}"')
-    file = evaluate(ctx, node, {})
-    if not isinstance(file, str):
-        fail("NNS034", f"the name of a file was expected here, but this is {describe(file)}", node.span)
-    return file
-
-
 def _file(ctx: Context, kind: str, node: sx.Call) -> tuple[Samples, Span, Span]:
     form = f'{kind}("file.{kind}", x = [a, b], y = c)'
-    options = _options(node, 1, ("x", "y", "scale", "scale_y"), ("x", "y"), form)
+    options = read_options(node, 1, ("x", "y", "scale", "scale_y"), ("x", "y"), form)
     file = file_name(ctx, node.args[0])
-    x, y = _columns(options["x"]), _target(ctx, options["y"])
-    scale, scale_y = _scale(ctx, options, "scale"), _scale(ctx, options, "scale_y")
-    _check_scale_y(y.label, scale_y, options)
+    x, y = columns(options["x"]), target(ctx, options["y"])
+    scale, scale_y = scale_kind(ctx, options, "scale"), scale_kind(ctx, options, "scale_y")
+    check_scale_y(y.label, scale_y, options)
     for name in y.columns:
         if name in x:
-            place = next(c.span for c in _columns_below(options["y"]) if _column(c) == name)
-            other = next(c.span for c in _columns_below(options["x"]) if _column(c) == name)
+            place = next(c.span for c in columns_below(options["y"]) if column(c) == name)
+            other = next(c.span for c in columns_below(options["x"]) if column(c) == name)
             fail("NNS021", f"the column {name} is both input and target", place, "target", Label(other, "input"))
     try:
         path, content = ctx.reader.read(file, ctx.folder(node.span))
@@ -248,22 +138,10 @@ def _file(ctx: Context, kind: str, node: sx.Call) -> tuple[Samples, Span, Span]:
     return samples, options["x"].span, options["y"].span
 
 
-def _check_scale_y(label: bool, scale_y: str, options: dict[str, sx.Expr]) -> None:
-    if label and scale_y != "none":
-        fail(
-            "NNS069",
-            "classes are not scaled",
-            options["scale_y"].span,
-            "",
-            Label(options["y"].span, "classes"),
-            help="leave scale_y out",
-        )
-
-
 def _table(ctx: Context, node: sx.Call) -> tuple[Samples, Span, Span]:
     form = "table(x = [[0, 0], [0, 1]], y = [0, 1])"
-    options = _options(node, 0, ("x", "y", "scale", "scale_y"), ("x", "y"), form)
-    scale, scale_y = _scale(ctx, options, "scale"), _scale(ctx, options, "scale_y")
+    options = read_options(node, 0, ("x", "y", "scale", "scale_y"), ("x", "y"), form)
+    scale, scale_y = scale_kind(ctx, options, "scale"), scale_kind(ctx, options, "scale_y")
     x_node, y_node = options["x"], options["y"]
     x = _matrix(evaluate(ctx, x_node, {}), x_node)
     classes: tuple[str, ...] = ()
@@ -277,7 +155,7 @@ def _table(ctx: Context, node: sx.Call) -> tuple[Samples, Span, Span]:
             fail("NNS034", f"a list of classes was expected here, but this is {describe(names)}", y_node.args[0].span)
         cells = [v if isinstance(v, str) else show(v) for v in names.items]  # type: ignore[arg-type]
         table = Table("the table", ("y",), (), lambda _: cells, lambda i: f"row {i + 1}")
-        given = next((_class_names(ctx, k.value) for k in y_node.keywords), ())
+        given = next((class_names(ctx, k.value) for k in y_node.keywords), ())
         try:
             numbers, classes = class_numbers(table, "y", given)
         except DataError as error:
@@ -285,7 +163,7 @@ def _table(ctx: Context, node: sx.Call) -> tuple[Samples, Span, Span]:
         y = numbers[:, None]
     else:
         y = _matrix(evaluate(ctx, y_node, {}), y_node)
-    _check_scale_y(label, scale_y, options)
+    check_scale_y(label, scale_y, options)
     try:
         return from_lists(x, y, classes, scale, scale_y), x_node.span, y_node.span
     except DataError as error:
@@ -324,9 +202,9 @@ def _matrix(value: Value, node: sx.Expr) -> np.ndarray:
 def _split(ctx: Context, node: sx.Call, statement: sx.Data) -> list[DataInfo]:
     form = "split(D, 0.8, seed = 1)"
     if len(node.args) == 1 and any(k.name.name == "fraction" for k in node.keywords):
-        options = _options(node, 1, ("fraction", "seed"), ("fraction",), form)
+        options = read_options(node, 1, ("fraction", "seed"), ("fraction",), form)
     else:
-        options = _options(node, 2, ("seed",), (), form)
+        options = read_options(node, 2, ("seed",), (), form)
         options["fraction"] = node.args[1]
     samples, x_span, y_span = _source(ctx, node.args[0])
     fraction = number(ctx, options["fraction"], {})

@@ -9,7 +9,8 @@ from nnspec.language import syntax as sx
 from nnspec.language.check.comprehension import annotated, bindings
 from nnspec.language.check.context import CheckError, Context, Definition, fail
 from nnspec.language.check.data import define_data
-from nnspec.language.check.evaluate import disjunction, evaluate
+from nnspec.language.check.evaluate import evaluate
+from nnspec.language.check.logic import disjunction
 from nnspec.language.check.nets import define_network
 from nnspec.language.check.parameters import define_parameter
 from nnspec.language.check.ranges import Bounds, bounds

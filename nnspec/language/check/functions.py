@@ -12,7 +12,8 @@ from nnspec.language import syntax as sx
 from nnspec.language.check import arithmetic
 from nnspec.language.check.comprehension import elements
 from nnspec.language.check.context import Context, Poisoned, Use, fail
-from nnspec.language.check.evaluate import Env, conjunction, disjunction, evaluate, expected_logical, number
+from nnspec.language.check.evaluate import Env, evaluate, number
+from nnspec.language.check.logic import conjunction, disjunction, expected_logical
 from nnspec.language.check.losses import LOSSES, check_use, loss_call
 from nnspec.language.check.patterns import as_loss
 from nnspec.language.check.sizes import SIZES, size_call

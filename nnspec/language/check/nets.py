@@ -11,7 +11,7 @@ from nnspec.errors import Diagnostic, Label, NnspecError
 from nnspec.language import syntax as sx
 from nnspec.language.check import scope
 from nnspec.language.check.context import Context, fail
-from nnspec.language.check.data import file_name
+from nnspec.language.check.data_options import file_name
 from nnspec.language.check.evaluate import integer
 from nnspec.language.check.layers import KINDS, MAX_UNITS, Settings, build, read_settings, tensor
 from nnspec.language.check.values import NetworkRef

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import queue
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -71,9 +72,35 @@ def result_of(program: Program, status: Status, x: np.ndarray | None, bound: flo
     return BackendResult(status, x, objective, bound, seconds, nodes, version, settings or {}, tuple(notes))
 
 
+class _Worker(threading.Thread):
+    """A thread that does one piece of work after the other, for the life of the process.
+
+    SCIP's automatic differentiation (CppAD) numbers the threads that it meets, never forgets one, and crashes at about
+    the fiftieth: solvers therefore run in a few threads that are used again and again.
+    """
+
+    idle: ClassVar[list[_Worker]] = []  # append and pop are atomic
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True, name="nnspec-solver")
+        self.tasks: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self.start()
+
+    def run(self) -> None:
+        while True:
+            self.tasks.get()()
+
+    @classmethod
+    def take(cls) -> _Worker:
+        try:
+            return cls.idle.pop()
+        except IndexError:
+            return cls()
+
+
 def in_thread(work: Callable[[], Any], stop: threading.Event | None, stopped: threading.Event,
               interrupt: Callable[[], Any] | None = None) -> None:  # fmt: skip
-    """Run a solver call in a thread of its own and wait for its end.
+    """Run a solver call in another thread and wait for its end.
 
     Ctrl-C, or `stop` once it is set, sets `stopped`; then `interrupt` is called until the work ends (again and again,
     since a request before a solver begins is lost). A third Ctrl-C gives up on a solver that does not react. The
@@ -81,8 +108,9 @@ def in_thread(work: Callable[[], Any], stop: threading.Event | None, stopped: th
     would never notice, and SCIP's own handler prints to stdout.
     """
     errors: list[BaseException] = []
-    done = threading.Event()  # not Thread.join: an interrupted join takes a running thread for a finished one
+    done = threading.Event()
     presses = 0
+    worker = _Worker.take()
 
     def call() -> None:
         try:
@@ -90,9 +118,10 @@ def in_thread(work: Callable[[], Any], stop: threading.Event | None, stopped: th
         except BaseException as e:
             errors.append(e)
         finally:
+            _Worker.idle.append(worker)
             done.set()
 
-    threading.Thread(target=call, daemon=True).start()
+    worker.tasks.put(call)
     while not done.is_set():
         try:
             done.wait(0.05)

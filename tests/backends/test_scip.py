@@ -1,5 +1,7 @@
 """SCIP: what only it does."""
 
+import threading
+
 import numpy as np
 import pytest
 
@@ -48,3 +50,22 @@ def test_settings():
     settings = SCIP.solve(p, Limits(), options={"separating/maxrounds": 0}).settings
     assert settings["separating/maxrounds"] == 0
     assert settings["misc/usesymmetry"] == 0
+
+
+def test_solves_share_a_thread():
+    """SCIP's automatic differentiation (for NLPs) crashes in about the fiftieth thread that it meets."""
+    program, _ = PROGRAMS["lp"]()
+    SCIP.solve(program, Limits(time=20))
+    before = threading.active_count()
+    for _ in range(10):
+        SCIP.solve(program, Limits(time=20))
+        assert threading.active_count() == before
+
+
+@pytest.mark.long
+def test_many_nonlinear_solves_in_one_process():
+    p = Program()
+    x = p.add_variables("x", (3,), -2, 2)
+    p.minimize(p.apply("sin", x * 3.0, "s").sum() + square(x - 0.3).sum())
+    for _ in range(100):
+        SCIP.solve(p, Limits(time=20, nodes=5))

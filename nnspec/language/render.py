@@ -23,6 +23,7 @@ from typing import TextIO
 
 from nnspec.errors import Diagnostic, Label, Source
 
+SHOWN = 50  # diagnostics
 TAB = 4
 WIDTH = 120  # longer lines are cut around the place
 MARGIN = 20  # columns kept before the place in a cut line
@@ -39,10 +40,12 @@ def wants_color(stream: TextIO) -> bool:
 def render(found: Diagnostic | Iterable[Diagnostic], color: bool = False) -> str:
     """The text of one diagnostic or of several, an empty line between them, without a newline at the end.
 
-    With `color` the text has ANSI colours; give it only for a terminal.
+    Of very many only the first are shown. With `color` the text has ANSI colours; give it only for a terminal.
     """
     several = [found] if isinstance(found, Diagnostic) else list(found)
-    return "\n\n".join("\n".join(_line(parts, color) for parts in _render(one)) for one in several)
+    texts = ["\n".join(_line(parts, color) for parts in _render(one)) for one in several[:SHOWN]]
+    more = len(several) - SHOWN
+    return "\n\n".join([*texts, f"... and {more:,} more"] if more > 0 else texts)
 
 
 Parts = list[tuple[str, Style]]

@@ -204,3 +204,6 @@ def test_several_diagnostics() -> None:
     found = Diagnostic("NNS001", "a")
     assert render([found, found]) == "error[NNS001]: a\n\nerror[NNS001]: a"
     assert render([]) == ""
+    many = render([found] * 2000)
+    assert many.count("error[NNS001]: a") == 50
+    assert many.endswith("\n\n... and 1,950 more")

@@ -22,7 +22,8 @@ from nnspec.problem.problem import Point, Problem
 from nnspec.reductions import Case, Chain, reduce
 from nnspec.tolerances import FEASIBILITY, LOSS_MISMATCH, proven
 
-FIRST_STARTS = 1000
+FEWEST_STARTS, MOST_STARTS, STARTS_A_UNIT = 200, 1200, 12
+"""Starts of the first local search: for small problems some for each weight and sample, since few optima are there."""
 Explain = Callable[[str], None]
 
 
@@ -117,7 +118,10 @@ class _Run:
         left = self.left()
         began = time.monotonic()
         held = tuple(p for _, p in self.points)
-        found = local_search(self.problem, self.limits.seed, FIRST_STARTS, None if left is None else 0.3 * left,
+        weights = sum(p.size for p in self.problem.free_parameters())
+        samples = sum(d.samples for d in self.problem.data.values())
+        starts = min(MOST_STARTS, max(FEWEST_STARTS, STARTS_A_UNIT * weights * samples))
+        found = local_search(self.problem, self.limits.seed, starts, None if left is None else 0.3 * left,
                              first=held, stop=self.stop)  # fmt: skip
         new = [self.consider(p) for p in found]
         if self.points:

@@ -8,20 +8,31 @@ from __future__ import annotations
 import os
 import threading
 import time
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from nnspec.engines.cells.model import CellProblem, recognise
 from nnspec.engines.interface import Limits, OnProgress, Outcome, Progress, Status
 from nnspec.problem.evaluate import objective
+from nnspec.problem.network import Parameter
 from nnspec.problem.problem import Point, Problem
 from nnspec.tolerances import GAP_ABSOLUTE, proven
+
+if TYPE_CHECKING:
+    from nnspec.engines.cells.driver import State
+    from nnspec.engines.cells.normal import Normal
 
 
 class CellsEngine:
     """Exact training of one hidden layer by branch-and-bound over activation patterns."""
 
     name = "cells"
+
+    def __init__(self, evidence: str | Path | None = None) -> None:
+        """`evidence`: where to write a proof that `nnspec.engines.cells.verify.verify` re-checks (small problems)."""
+        self.evidence = evidence
 
     def accepts(self, problem: Problem) -> str | None:
         """None if the engine solves the problem to proof, else the reason in the user's words."""
@@ -36,13 +47,13 @@ class CellsEngine:
             raise ValueError(cells)
         if cells.kind == "errors":
             return _solve_errors(problem, cells, limits, on_progress, stop)
-        return _solve(problem, cells, limits, start, on_progress, stop)
+        return _solve(problem, cells, limits, start, on_progress, stop, self.evidence)
 
 
 def _solve(problem: Problem, cells: CellProblem, limits: Limits, start: tuple[Point, ...],
-           on_progress: OnProgress | None, stop: threading.Event | None) -> Outcome:  # fmt: skip
+           on_progress: OnProgress | None, stop: threading.Event | None, path: str | Path | None) -> Outcome:  # fmt: skip
     from nnspec.engines.cells.driver import Search, State, Stopped
-    from nnspec.engines.cells.normal import denormalise, normalise, renormalise
+    from nnspec.engines.cells.normal import REACH, denormalise, normalise, renormalise
 
     began = time.monotonic()
     normal = normalise(cells)
@@ -91,9 +102,35 @@ def _solve(problem: Problem, cells: CellProblem, limits: Limits, start: tuple[Po
     bound = min(told[0], value)
     if status is Status.OPTIMAL and not proven(value, bound, limits.gap * (1 + 1e-9)):
         status = Status.LIMIT
-    evidence = {"method": "branch-and-bound over activation patterns", "dolls": len(search.state.proven) - 1}
+    evidence: dict[str, object] = {"method": "branch-and-bound over activation patterns",
+                                   "subsets proven": len(search.state.proofs), "reach": REACH}  # fmt: skip
+    messages: tuple[str, ...] = ()
+    if path is not None and status is Status.OPTIMAL:
+        message = _write(path, cells, normal, search.state, point, value, evidence)
+        messages = () if message is None else (message,)
     return Outcome(status, point, value, bound, time.monotonic() - began, search.state.nodes, "cells",
-                   evidence=evidence)  # fmt: skip
+                   evidence=evidence, messages=messages)  # fmt: skip
+
+
+def _write(path: str | Path, cells: CellProblem, normal: Normal, state: State, point: Point, value: float,
+           evidence: dict[str, object]) -> str | None:  # fmt: skip
+    """Write the evidence file; the reason if there is none."""
+    from nnspec.engines.cells.evidence import TooLarge, write_evidence
+    from nnspec.engines.cells.normal import REACH
+
+    def get(p: Parameter | None, shape: tuple[int, ...]) -> np.ndarray:
+        return np.zeros(shape) if p is None else np.asarray(point.parameters[p.name]).reshape(shape)
+
+    count, columns = cells.lo.shape
+    hidden = np.column_stack([get(cells.hidden.weights, (count, columns - 1)), get(cells.hidden.bias, (count,))])
+    network = (hidden, get(cells.output.weights, (count,)), float(get(cells.output.bias, (1,))[0]))
+    try:
+        bound = write_evidence(path, cells, normal, state.order, state.proofs, network, value, REACH)
+    except (TooLarge, ValueError) as e:
+        return f"no evidence file: {e}"
+    evidence["file"] = str(path)
+    evidence["bound of the file"] = bound
+    return None
 
 
 

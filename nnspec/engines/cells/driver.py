@@ -50,6 +50,7 @@ class State:
     best_signs: int = 0
     best_loss: float = np.inf
     nodes: int = 0
+    proofs: list[tuple[int, float]] = field(default_factory=list)  # (m, bound): the dolls that were proven
 
 
 @dataclass
@@ -123,6 +124,7 @@ class Search:
                 assert instance is not None
                 bound = self.prove(instance, whole)
                 last_proven = n
+                s.proofs.append((n, bound))
                 s.open = None
                 bound = max(bound, s.proven[min(n, len(s.proven)) - 1])
                 s.proven[n:] = [bound]

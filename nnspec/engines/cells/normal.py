@@ -49,10 +49,16 @@ class Normal:
     unit: float
     merged: float  # constant of the merged duplicates
     unit_loss: float
+    groups: tuple[tuple[int, ...], ...]  # the original samples of each one
+    constants: np.ndarray  # (M,) what merging took out of each one's loss
 
     @property
     def samples(self) -> int:
         return int(self.y.shape[0])
+
+    def unit_loss_raw(self, index: list[int], value: float) -> float:
+        """A normalised loss on the samples `index` in the problem's units, merged duplicates included."""
+        return self.unit_loss * (value + float(self.constants[index].sum()))
 
 
 def normalise(problem: CellProblem) -> Normal:
@@ -74,12 +80,14 @@ def normalise(problem: CellProblem) -> Normal:
     # exact duplicates by their original coordinates
     _, first, groups = np.unique(problem.x, axis=0, return_index=True, return_inverse=True)
     groups = groups.reshape(-1)
-    merged = 0.0
+    members: tuple[tuple[int, ...], ...] = tuple((i,) for i in range(len(y)))
+    constants = np.zeros(len(y))
     weights = problem.weights / problem.weights.max()
     if squared:
         total = np.bincount(groups, weights)
         mean = np.bincount(groups, weights * y) / total
-        merged = float(np.sum(weights * (y - mean[groups]) ** 2))
+        constants = np.bincount(groups, weights * (y - mean[groups]) ** 2)
+        members = tuple(tuple(int(i) for i in np.flatnonzero(groups == g)) for g in range(len(first)))
         x, y, weights = x[first], mean, total
     lo, hi = -weights, weights
     if problem.kind == "pinball":
@@ -103,8 +111,8 @@ def normalise(problem: CellProblem) -> Normal:
     power = unit**2 if squared else unit
     return Normal(features, z[:, None, :].copy(), constant.copy(), y * root, lo, hi,
                   problem.kind == "max_error", squared, z, box, box_rhs, output_box, mask,
-                  symmetric, flip, shift, size, level, unit, merged,
-                  power * float(problem.weights.max()))  # fmt: skip
+                  symmetric, flip, shift, size, level, unit,
+                  float(constants.sum()), power * float(problem.weights.max()), members, constants)  # fmt: skip
 
 
 def _box_rows(problem: CellProblem, shift: np.ndarray, size: np.ndarray, unit: float, biased: bool
@@ -145,7 +153,8 @@ def _box_rows(problem: CellProblem, shift: np.ndarray, size: np.ndarray, unit: f
     return rows, rhs, mask
 
 
-def denormalise(normal: Normal, problem: CellProblem, theta: np.ndarray, signs: int) -> tuple[np.ndarray, np.ndarray, float]:
+def denormalise(normal: Normal, problem: CellProblem, theta: np.ndarray, signs: int
+                ) -> tuple[np.ndarray, np.ndarray, float]:  # fmt: skip
     """theta (H, d + 1), sign (H,), c in the problem's units."""
     count, columns = problem.lo.shape
     p = normal.box.shape[3]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
@@ -81,7 +82,7 @@ class Compiled:
                 values = np.asarray(p.values)
                 value = values[np.argmin(np.abs(value[..., None] - values), axis=-1)]
             parameters[p.name] = value + 0.0
-        centre_jumps(self.problem, self.runs.all if self.runs is not None else (), x, parameters)
+        centre_jumps(self.problem, self.runs.all if self.runs is not None else (), x, parameters, self.nonzero)
         lift_margins(self.problem, parameters)
         return Point(parameters, {name: float(c.value(x)) for name, c in self.variables.items()})
 
@@ -198,8 +199,14 @@ def _check(problem: Problem, choices: Mapping[str, str]) -> None:
                 claim.span, "claimed here", help="solve the spec with an engine that expands `enforce`",
             ))  # fmt: skip
     for key, name in choices.items():
+        layers = {f"{f.name}.{layer.name}" for f in problem.networks.values() for layer in f.layers}
         if key in kinds():
             template(key, name)
+        elif key not in layers:
+            close = difflib.get_close_matches(key, [*kinds(), *layers], 1)
+            hint = f"did you mean {close[0]!r}?" if close else f"kinds are {', '.join(kinds())}; layers are named net.layer"
+            raise UsageError(diagnostic("NNS152", f"an encoding is chosen for {key!r}, which is no kind and no layer",
+                                        help=hint))  # fmt: skip
 
 
 def _add_counts(problem: Problem, sizes: Sizes) -> None:

@@ -12,7 +12,7 @@ objective tells.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -29,8 +29,12 @@ if TYPE_CHECKING:
     from nnspec.encodings.layers import Run
 
 
-def centre_jumps(problem: Problem, runs: Sequence[Run], x: np.ndarray, values: dict[str, np.ndarray]) -> None:
-    """Shift the biases of sign and step neurons into the middle of their gap, in place."""
+def centre_jumps(problem: Problem, runs: Sequence[Run], x: np.ndarray, values: dict[str, np.ndarray],
+                 counted: Container[str] = ()) -> None:  # fmt: skip
+    """Shift the biases of sign and step neurons into the middle of their gap, in place.
+
+    Zeros of tensors whose nonzeros are counted stay zero.
+    """
     tied = {name for t in problem.ties for name, _ in (t.target, t.source)}
     for network in problem.networks.values():
         inputs = [run.inputs.value(x) for run in runs if run.network.name == network.name]
@@ -46,7 +50,9 @@ def centre_jumps(problem: Problem, runs: Sequence[Run], x: np.ndarray, values: d
             results = layer_values(network, values, batch)
             z = apply_layer(layer, [results[i] for i in layer.inputs], values)
             z = np.moveaxis(z, 1, 0).reshape(z.shape[1], -1)
-            values[b.name] = np.clip(values[b.name] + _shift(z), b.lo, b.hi)
+            old = values[b.name]
+            shift = np.where(old == 0, 0.0, _shift(z)) if b.name in counted else _shift(z)
+            values[b.name] = np.clip(old + shift, b.lo, b.hi)
 
 
 def _shift(z: np.ndarray) -> np.ndarray:

@@ -10,7 +10,6 @@ import pytest
 from nnspec import backends
 from nnspec.engines.interface import Limits, Status
 from nnspec.engines.solver import SolverEngine
-from nnspec.engines.solver.centre import centred
 from nnspec.engines.solver.judge import Judge, floor
 from nnspec.errors import UnsupportedError, UsageError
 from nnspec.problem import (
@@ -28,6 +27,7 @@ from nnspec.problem import (
 )
 from nnspec.problem import expression as ex
 from nnspec.tolerances import SIGN_MARGIN
+from tests.encodings.test_scip import random_spec
 
 LIMITS = Limits(time=60)
 SMALL_VALUES = (-1.0, 0.0, 1.0)
@@ -262,14 +262,12 @@ def test_judge_keeps_the_best_feasible_point():
     assert not judge.falls_short(judge.objective)
 
 
-def test_centring_respects_bounds_and_zeros():
-    problem = training(network("sign", box=1.0))
-    point = Point({p.name: np.zeros(p.shape) for p in problem.free_parameters()} | {"f.h1.bias": np.array([1.0])})
-    assert all(np.array_equal(p.parameters["f.h1.bias"], [1.0]) for p in centred(problem, point))
-    point.parameters["f.h1.bias"][:] = 0.0
-    values = [float(p.parameters["f.h1.bias"][0]) for p in centred(problem, point)]
-    assert values == pytest.approx([SIGN_MARGIN / 2, 0.0, 0.0])
-    assert centred(training(network("relu")), point) == [point]
+@pytest.mark.parametrize("seed", [109, 175])
+def test_a_zero_that_is_counted_stays_zero(seed):
+    """Centring the threshold of a step neuron must not turn a bias of 0 into a nonzero that costs a penalty."""
+    outcome = SolverEngine().solve(random_spec(seed), LIMITS)
+    assert outcome.status is Status.OPTIMAL
+    assert outcome.bound == pytest.approx(outcome.objective, abs=1e-6)
 
 
 def test_floor():

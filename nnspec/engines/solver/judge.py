@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 
-from nnspec.engines.solver.centre import centred
 from nnspec.problem import evaluate
 from nnspec.problem import expression as ex
 from nnspec.problem.problem import Point, Problem
@@ -25,18 +24,12 @@ class Judge:
         self.last_violation = ""
 
     def consider(self, point: Point) -> Point | None:
-        """The point, or a version of it with centred thresholds, if it is the best feasible one so far, else None."""
-        judged = [(value, p) for p in centred(self.problem, point) if (value := self._value(p)) is not None]
-        if not judged:
+        """The point if it is the best feasible one so far, else None."""
+        objective = self._value(point)
+        if objective is None or not self._better(objective):
             return None
-        sign = 1.0 if self.problem.minimize else -1.0
-        best = min(sign * value for value, _ in judged)
-        slack = FEASIBILITY * max(1.0, abs(best))  # a robust network is worth a difference in the seventh digit
-        objective, chosen = next((v, p) for v, p in judged if sign * v <= best + slack)
-        if not self._better(objective):
-            return None
-        self.point, self.objective = chosen, objective
-        return chosen
+        self.point, self.objective = point, objective
+        return point
 
     def _value(self, point: Point) -> float | None:
         """The objective, None for points that violate something."""

@@ -19,6 +19,10 @@ SIGN_MARGIN = 1e-4
 """sign(z) and step(z) switch at z >= 0. In a mathematical program "z < 0" has to be "z <= -SIGN_MARGIN": the margin is
 a hundred times FEASIBILITY, so that after centring the gap the written file decides every sample as the model did."""
 
+DECIDED = 1e-9
+"""A neuron whose pre-activation cannot be on one side of its kink by more than this counts as decided: far below
+FEASIBILITY, and it keeps rounding errors of bounds (-1e-17 for 0) from becoming binaries with tiny big-Ms."""
+
 ERRORS_MARGIN = 1e-3
 """Default margin of `errors(f, D)`: a sample counts as right if its score leads by at least this much. It must be
 positive, or the constant network 0 would be right everywhere by ties."""

@@ -12,6 +12,7 @@ from nnspec.errors import Span
 from nnspec.problem.forward import activate
 from nnspec.problem.network import Activation, Network
 from nnspec.program import Affine
+from nnspec.tolerances import DECIDED
 
 
 def activation(context: Context, a: Activation, z: Affine, bounds: Interval, path: str, span: Span | None = None,
@@ -54,16 +55,16 @@ def activation(context: Context, a: Activation, z: Affine, bounds: Interval, pat
 
 def _decided(a: Activation, z: Affine, lo: np.ndarray, hi: np.ndarray) -> list[tuple[np.ndarray, Affine | np.ndarray]]:
     """(where, result) for the pieces of piecewise-linear activations that the bounds decide."""
-    one, zero = np.ones(len(lo)), np.zeros(len(lo))
+    one, zero, e = np.ones(len(lo)), np.zeros(len(lo)), DECIDED
     match a.kind:
         case "relu":
-            return [(lo >= 0, z), (hi <= 0, zero)]
+            return [(lo >= -e, z), (hi <= e, zero)]
         case "leaky_relu":
-            return [(lo >= 0, z), (hi <= 0, z * a.alpha)]
+            return [(lo >= -e, z), (hi <= e, z * a.alpha)]
         case "abs":
-            return [(lo >= 0, z), (hi <= 0, -z)]
+            return [(lo >= -e, z), (hi <= e, -z)]
         case "hardtanh":
-            return [(lo >= 1, one), (hi <= -1, -one), ((lo >= -1) & (hi <= 1), z)]
+            return [(lo >= 1 - e, one), (hi <= -1 + e, -one), ((lo >= -1 - e) & (hi <= 1 + e), z)]
         case "sign":
             return [(lo >= 0, one), (hi < 0, -one)]
         case "step":

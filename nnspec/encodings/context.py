@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -19,8 +20,10 @@ DEFAULTS: dict[str, dict[str, str]] = {
     "": {
         "relu": "bigm", "leaky_relu": "relu", "abs": "bigm", "hardtanh": "bigm", "sign": "bigm", "step": "bigm",
         "tanh": "exact", "sigmoid": "exact", "softplus": "exact", "silu": "exact", "gelu": "formula",
-        "softmax": "exact", "maxpool": "bigm", "l0": "bigm", "logic": "indicator", "squares": "rows",
+        "softmax": "exact", "maxpool": "bigm", "l0": "bigm", "logic": "indicator", "squares": "objective",
     },
+    **{name: dict.fromkeys(("tanh", "sigmoid", "softplus", "silu", "gelu"), "envelope_binary")
+       for name in ("highs", "pyomo:highs", "pyomo:appsi_highs", "pyomo:gurobi_direct")},
 }  # fmt: skip
 """Template by kind; "" for every backend, other keys are names of backends that do better with another one."""
 
@@ -47,7 +50,8 @@ class Context:
 
     def choose(self, kind: str, *paths: str) -> Template:
         """The template for a kind: the user's choice for a path ("f.h1") or for the kind, else the default."""
-        for key in (*paths, kind):
+        layers = [re.sub(r"~\d+", "", p) for p in paths]  # a network that is called twice is one network
+        for key in (*layers, kind):
             if key in self.choices:
                 return template(kind, self.choices[key])
         for defaults in (DEFAULTS.get(self.backend, {}), DEFAULTS[""]):

@@ -7,20 +7,24 @@ from pathlib import Path
 
 from nnspec.engines.boxes import model as form
 from nnspec.engines.interface import Limits, OnProgress, Outcome
-from nnspec.errors import UnsupportedError, diagnostic
+from nnspec.errors import UnsupportedError, UsageError, diagnostic
 from nnspec.problem.problem import Point, Problem
 
 
 class BoxesEngine:
     """Global optimality for any activation and convex loss with one hidden layer.
 
-    `checkpoint` names a file that the open boxes are written to every minute and at a limit, and that a later solve of the same
-    problem goes on from. `certificate` names a file for the finished boxes, which `verify` checks; recording costs memory.
+    `checkpoint` names a file that the open boxes are written to every minute and at a limit, and that a later solve of
+    the same problem goes on from. `certificate` names a file for the finished boxes, which `verify` checks; recording
+    costs memory. Only one of them can be given: a checkpoint does not keep finished boxes.
     """
 
     name = "boxes"
 
     def __init__(self, checkpoint: Path | str | None = None, certificate: Path | str | None = None) -> None:
+        if checkpoint is not None and certificate is not None:
+            raise UsageError(diagnostic("NNS902", "a solve with a checkpoint cannot write a certificate",
+                                        help="give one of the two"))  # fmt: skip
         self.checkpoint = Path(checkpoint) if checkpoint is not None else None
         self.certificate = Path(certificate) if certificate is not None else None
 
@@ -29,12 +33,15 @@ class BoxesEngine:
         model = form.read(problem)
         return model if isinstance(model, str) else None
 
-    def solve(self, problem: Problem, limits: Limits, start: tuple[Point, ...] = (), on_progress: OnProgress | None = None,
-              stop: threading.Event | None = None) -> Outcome:  # fmt: skip
+    def solve(self, problem: Problem, limits: Limits, start: tuple[Point, ...] = (),
+              on_progress: OnProgress | None = None, stop: threading.Event | None = None) -> Outcome:  # fmt: skip
         """Solve to the limits; see nnspec.engines.interface."""
         model = form.read(problem)
         if isinstance(model, str):
             raise UnsupportedError(diagnostic("NNS900", f"the boxes engine cannot solve this problem: {model}"))
+        from nnspec.engines.boxes import compiled
+
+        compiled.refresh()
         from nnspec.engines.boxes.driver import Driver
 
         return Driver(problem, model, limits, on_progress, stop, self.checkpoint, self.certificate).solve(start)

@@ -7,13 +7,15 @@ For a pre-activation interval [a, b] the bound needs of an activation s
 A line is found as a slope, chosen well, and the exact least intercept that makes it valid for that slope.
 """
 
+# mypy: disallow-untyped-defs=False
+# Compiled functions carry no hints: their types are numba's; docstrings give the shapes.
 from __future__ import annotations
 
 import math
 
 import numpy as np
-from numba import njit
 
+from nnspec.engines.boxes.compiled import compiled
 from nnspec.engines.boxes.kinds import (
     ABS,
     GELU,
@@ -39,12 +41,18 @@ _SQRT2 = math.sqrt(2.0)
 _NORMAL = 1.0 / math.sqrt(2.0 * math.pi)
 
 
-@njit(cache=True, inline="always")
+@compiled
 def sigmoid(a):
     return 0.5 * (1.0 + math.tanh(0.5 * a))
 
 
-@njit(cache=True)
+@compiled
+def piecewise(kind):
+    """Whether the activation consists of straight pieces."""
+    return kind < TANH
+
+
+@compiled
 def value(kind, alpha, a):
     """s(a)."""
     if kind == TANH:
@@ -72,7 +80,7 @@ def value(kind, alpha, a):
     return a
 
 
-@njit(cache=True)
+@compiled
 def derivatives(kind, alpha, a, f):
     """(s'(a), s''(a)) given f = s(a); one-sided at kinks, 0 for sign and step."""
     if kind == TANH:
@@ -92,7 +100,7 @@ def derivatives(kind, alpha, a, f):
         return (1.0 if a >= 0.0 else -1.0), 0.0
     if kind == HARDTANH:
         return (1.0 if -1.0 < a < 1.0 else 0.0), 0.0
-    if kind == SIGN or kind == STEP:
+    if kind in (SIGN, STEP):
         return 0.0, 0.0
     if kind == GELU:
         n = _NORMAL * math.exp(-0.5 * a * a)
@@ -104,18 +112,18 @@ def derivatives(kind, alpha, a, f):
     return 1.0, 0.0
 
 
-@njit(cache=True)
+@compiled
 def value_range(kind, alpha, a, b, fa, fb):
     """Range of s over [a, b], given fa = s(a) and fb = s(b)."""
     if kind == ABS or (kind == LEAKY and alpha < 0.0):
         return (0.0 if a < 0.0 < b else min(fa, fb)), max(fa, fb)
-    if kind == GELU or kind == SILU:
+    if kind in (GELU, SILU):
         at, least = (_GELU_MIN_AT, _GELU_MIN) if kind == GELU else (_SILU_MIN_AT, _SILU_MIN)
         return (least if a < at < b else min(fa, fb)), max(fa, fb)
     return min(fa, fb), max(fa, fb)
 
 
-@njit(cache=True)
+@compiled
 def curvature_range(kind, a, b, fa, fb):
     """(lo, hi, smooth): range of s'' over [a, b]; smooth is False if a kink or jump lies inside."""
     if kind == TANH:
@@ -162,12 +170,12 @@ def curvature_range(kind, a, b, fa, fb):
         return 0.0, 0.0, True
     if kind == HARDTANH:
         return 0.0, 0.0, not (a < -1.0 < b or a < 1.0 < b)
-    if kind == SIGN or kind == STEP:
+    if kind in (SIGN, STEP):
         return 0.0, 0.0, not (a < 0.0 <= b)
     return 0.0, 0.0, not (a < 0.0 < b)
 
 
-@njit(cache=True)
+@compiled
 def _tanh_lines(a, b, fa, fb):
     """Lines below and above tanh on [a, b] (convex left of 0, concave right of it).
 
@@ -179,7 +187,7 @@ def _tanh_lines(a, b, fa, fb):
     return plo, qlo, phi, -qhi
 
 
-@njit(cache=True)
+@compiled
 def _tanh_below(a, b, fa, fb):
     secant = (fb - fa) / (b - a)
     if a >= 0.0:
@@ -215,7 +223,7 @@ def _tanh_below(a, b, fa, fb):
     return slope, q
 
 
-@njit(cache=True)
+@compiled
 def lines(kind, alpha, a, b, fa, fb):
     """(p, q, P, Q) with p*t + q <= s(t) <= P*t + Q on [a, b]; fa = s(a), fb = s(b)."""
     if b - a < 1e-9:
@@ -229,17 +237,22 @@ def lines(kind, alpha, a, b, fa, fb):
     secant = (fb - fa) / (b - a)
     if kind == LINEAR:
         return 1.0, 0.0, 1.0, 0.0
-    if kind == RELU or kind == LEAKY or kind == ABS:
+    if kind in (RELU, LEAKY, ABS):
         bottom = 0.0 if kind == RELU else alpha if kind == LEAKY else -1.0
         upper = secant
         if a >= 0.0:
             lower = 1.0
         elif b <= 0.0:
             lower = bottom
-        else:  # the kink lies inside: any slope between the pieces' is valid for a convex kink; the secant is the middle
+        else:  # a convex kink inside: any slope between the pieces' is valid
             lower = secant
         if bottom > 1.0:  # a leaky slope above 1 makes a concave kink
-            return secant, fa - secant * a, lower, max(fa - lower * a, fb - lower * b, 0.0 if a < 0.0 < b else fa - lower * a)
+            return (
+                secant,
+                fa - secant * a,
+                lower,
+                max(fa - lower * a, fb - lower * b, 0.0 if a < 0.0 < b else fa - lower * a),
+            )
         q = min(fa - lower * a, fb - lower * b)
         if a < 0.0 < b:
             q = min(q, 0.0)
@@ -250,7 +263,7 @@ def lines(kind, alpha, a, b, fa, fb):
         return p, value(SOFTPLUS, 0.0, m) - p * m, secant, fa - secant * a
     if kind == HARDTANH:
         return _hardtanh_lines(a, b, fa, fb)
-    if kind == SIGN or kind == STEP:
+    if kind in (SIGN, STEP):
         if not (a < 0.0 <= b):
             return 0.0, fa, 0.0, fa
         jump = fb - fa
@@ -281,7 +294,7 @@ def lines(kind, alpha, a, b, fa, fb):
     return p, q, pp, qq
 
 
-@njit(cache=True)
+@compiled
 def _hardtanh_lines(a, b, fa, fb):
     secant = (fb - fa) / (b - a)
     lower = secant if a >= -1.0 else (0.0 if b <= -1.0 else min(secant if b <= 1.0 else 2.0 / (b + 1.0), 1.0))

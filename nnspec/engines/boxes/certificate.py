@@ -1,5 +1,6 @@
-"""The evidence of a finished solve in one compressed file: the problem's arrays, the incumbent, and a tiling of the domain
-by boxes, each with a dual point u that proves its bound. `verify` checks it without using the code that found it."""
+"""The evidence of a finished solve in one compressed file: the problem's arrays, the incumbent, and a tiling of the
+domain by boxes, each with a dual point u that proves its bound. `verify` checks it without using the code that found
+it."""
 
 from __future__ import annotations
 
@@ -32,7 +33,13 @@ def write(path: Path, problem: Problem, model: Model, w: np.ndarray, z: np.ndarr
     """Write the certificate; `model` is the one with finite boxes, `bound` in the engine's units."""
     assert {f.name for f in fields(Model)} == {*ARRAYS, *NUMBERS, "hidden", "output"}
     numbers = {k: float(getattr(model, k)) for k in NUMBERS}
-    head = {"format": FORMAT, "problem": problem.name, "hashes": dict(problem.hashes), "bound": bound, "numbers": numbers}
+    head = {
+        "format": FORMAT,
+        "problem": problem.name,
+        "hashes": dict(problem.hashes),
+        "bound": bound,
+        "numbers": numbers,
+    }
     with path.open("wb") as f:
         np.savez_compressed(
             f, head=np.array(json.dumps(head)), w=w, z=z, boxes=np.vstack([b for b, _ in boxes]),

@@ -1,16 +1,17 @@
 """Runs the kernel: pools of boxes on threads, incumbent, progress, limits, checkpoints.
 
-All is done in rounds of a fixed number of boxes a thread, after which incumbents are exchanged and pools evened out; so the
-result depends on the seed and the number of threads, not on timing (unless a time limit or a stop cuts it short).
+All is done in rounds of a fixed number of boxes a thread, after which incumbents are exchanged and pools evened out;
+so the result depends on the seed and the number of threads, not on timing (unless a time limit or a stop cuts it
+short).
 """
 
 from __future__ import annotations
 
 import math
 import os
-import zipfile
 import threading
 import time
+import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -300,10 +301,10 @@ class Driver:
                 self.messages.append("no certificate was written: the proof is not complete")
         evidence = {
             "method": "spatial branch-and-bound on hidden weights, neuron-separable dual bound",
-            "threads": self.threads, "seed": self.limits.seed, "gap": self.limits.gap, "open": sum(p.size for p in self.pools),
+            "threads": self.threads, "seed": self.limits.seed, "gap": self.limits.gap,
+            "open": sum(p.size for p in self.pools),
             "certificate": str(self.certificate) if written else None,
             "rounding": "bounds are lowered by 1e-12 times the sum of the magnitudes of their terms",
         }  # fmt: skip
         return Outcome(status, point, objective, bound, self.seconds, self.nodes, "boxes", "", evidence,
                        tuple(self.messages))  # fmt: skip
-

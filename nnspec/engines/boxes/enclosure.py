@@ -12,22 +12,24 @@ a concave function of s whose derivative is the minimiser v*(s). Two lower bound
    sample it is a separable convex function of w. Good on wide boxes, exact for constant pieces; valid for any sigma.
 2. Second order. Taylor's formula about a point e of the box with an enclosure of the Hessian
    2 p2 I + sum_o ( m_o''  grad s_o grad s_o' + v*_o hess s_o ), where m_o'' >= -1/(2 q2_o). The quadratic at the
-   enclosure's centre is made convex by a multiple of the box's scaling (the alpha-BB underestimator of Androulakis, Maranas
-   and Floudas, 1995) and minimised over the box; any approximate minimiser gives a valid bound, because a convex
-   function lies above its tangent planes.
+   enclosure's centre is made convex by a multiple of the box's scaling (the alpha-BB underestimator of Androulakis,
+   Maranas and Floudas, 1995) and minimised over the box; any approximate minimiser gives a valid bound, because a
+   convex function lies above its tangent planes.
 """
 
+# mypy: disallow-untyped-defs=False
+# Compiled functions carry no hints: their types are numba's; docstrings give the shapes.
 from __future__ import annotations
 
 import math
 
 import numpy as np
-from numba import njit
 
 from nnspec.engines.boxes import activations as act
+from nnspec.engines.boxes.compiled import compiled
 
 
-@njit(cache=True)
+@compiled
 def concave_part(s, q2, q1, vlo, vhi):
     """(m(s), v*(s)): least value and minimiser of s v + q2 v^2 + q1 |v| over [vlo, vhi]."""
     if s > q1:
@@ -49,7 +51,7 @@ def concave_part(s, q2, q1, vlo, vhi):
     return s * v + q2 * v * v + q1 * abs(v), v
 
 
-@njit(cache=True)
+@compiled
 def convex_term(slope, p2, p1, lo, hi):
     """(value, minimiser) over [lo, hi] of slope*w + p2*w^2 + p1*|w|."""
     best, at = slope * lo + p2 * lo * lo + p1 * abs(lo), lo
@@ -68,7 +70,7 @@ def convex_term(slope, p2, p1, lo, hi):
     return best, at
 
 
-@njit(cache=True)
+@compiled
 def _cholesky_fails(a, n, shift, c):
     """Whether a + shift I is not safely positive definite; `c` is scratch for the factor."""
     trace = shift
@@ -90,7 +92,7 @@ def _cholesky_fails(a, n, shift, c):
     return False
 
 
-@njit(cache=True)
+@compiled
 def quadratic_min(g, q, dlo, dhi, rho, n, scaled, factor, x):
     """Lower bound of g.d + d'q d/2 over dlo <= d <= dhi (dlo <= 0 <= dhi), rho = max(-dlo, dhi) > 0.
 
@@ -124,7 +126,7 @@ def quadratic_min(g, q, dlo, dhi, rho, n, scaled, factor, x):
             constant += 0.5 * e * dlo[j] * dhi[j]
     for j in range(n):
         x[j] = 0.0
-    for sweep in range(12):
+    for _ in range(12):
         moved = 0.0
         for j in range(n):
             t = g[j]
@@ -150,7 +152,7 @@ def quadratic_min(g, q, dlo, dhi, rho, n, scaled, factor, x):
     return total
 
 
-@njit(cache=True)
+@compiled
 def workspace(n, d, m):
     """Scratch for `neuron_bound`: per sample (n, 12), per output (m, 12), per output and weight, Hessians, vectors."""
     return (
@@ -160,9 +162,10 @@ def workspace(n, d, m):
     )  # fmt: skip
 
 
-@njit(cache=True)
+@compiled
 def neuron_bound(kind, alpha, x, u, p2, p1, q2, q1, vlo, vhi, lo, hi, e, ws):
-    """Lower bound of phi over lo <= w <= hi (d,), about the point e of the box. x (N, d), u (N, m), others (d,) or (m,)."""
+    """Lower bound of phi over lo <= w <= hi (d,), about the point e of the box. x (N, d), u (N, m), others (d,) or
+    (m,)."""
     n, d = x.shape
     m = u.shape[1]
     ps, po, la, lb, ge, hc, hr, qm, qs, qf, vec = ws
@@ -195,7 +198,11 @@ def neuron_bound(kind, alpha, x, u, p2, p1, q2, q1, vlo, vhi, lo, hi, e, ws):
         fa = act.value(kind, alpha, a)
         fb = act.value(kind, alpha, b)
         ft = act.value(kind, alpha, t)
-        d1, _ = act.derivatives(kind, alpha, t, ft)
+        if act.piecewise(kind):
+            # the slope of the piece that the box lies in; at e itself, on the box's edge, it may be the next piece's
+            d1, _ = act.derivatives(kind, alpha, 0.5 * (a + b), 0.0)
+        else:
+            d1, _ = act.derivatives(kind, alpha, t, ft)
         rlo, rhi = act.value_range(kind, alpha, a, b, fa, fb)
         c2lo, c2hi, ok = act.curvature_range(kind, a, b, fa, fb)
         smooth = smooth and ok
@@ -392,7 +399,7 @@ def neuron_bound(kind, alpha, x, u, p2, p1, q2, q1, vlo, vhi, lo, hi, e, ws):
     return best
 
 
-@njit(cache=True)
+@compiled
 def _reduced(lin, qm, dlo, dhi, rho, d, qs, qf, vec):
     """`quadratic_min` over the coordinates whose box is no point, moved to the front in place."""
     free = vec[6]

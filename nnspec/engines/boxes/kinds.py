@@ -9,4 +9,6 @@ LOSSES = (
     "sse", "sae", "pinball", "huber", "hinge", "squared_hinge", "logistic", "cross_entropy", "class_hinge",
     "class_squared_hinge", "max_error",
 )  # fmt: skip
-SSE, SAE, PINBALL, HUBER, HINGE, SQUARED_HINGE, LOGISTIC, CROSS_ENTROPY, CLASS_HINGE, CLASS_SQUARED, MAX_ERROR = range(11)
+SSE, SAE, PINBALL, HUBER, HINGE, SQUARED_HINGE, LOGISTIC, CROSS_ENTROPY, CLASS_HINGE, CLASS_SQUARED, MAX_ERROR = range(
+    11
+)

@@ -1,16 +1,18 @@
 """First incumbents: Newton descents of the reduced objective from random hidden weights."""
 
+# mypy: disallow-untyped-defs=False
+# Compiled functions carry no hints: their types are numba's; docstrings give the shapes.
 from __future__ import annotations
 
 import math
 
 import numpy as np
-from numba import njit
 
 from nnspec.engines.boxes import network
+from nnspec.engines.boxes.compiled import compiled
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def best_of(model, starts, vlo, vhi, lo, hi, steps, best_w, best_z):
     """Descend from each of starts (S, H, D) within [lo, hi]; best hidden and output weights into best_w, best_z."""
     n, d = model.x.shape

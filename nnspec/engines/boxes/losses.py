@@ -1,8 +1,9 @@
 """The convex losses as compiled functions: value, smoothed derivatives, conjugate.
 
 With weight c > 0 of a sample, the loss term c*l(f, y) has the conjugate c*l*(u/c) in f, so for *every* u with a finite
-conjugate c*l(f, y) >= u.f - c*l*(u/c): the bound needs nothing else. Which u is used is a matter of quality only; it comes
-from the gradient of a smoothed loss (tau > 0 for the losses with kinks), whose values all lie in the conjugate's domain.
+conjugate c*l(f, y) >= u.f - c*l*(u/c): the bound needs nothing else. Which u is used is a matter of quality only; it
+comes from the gradient of a smoothed loss (tau > 0 for the losses with kinks), whose values all lie in the
+conjugate's domain.
 
 | loss | smoothed for its gradient as | conjugate of l at u | domain |
 |---|---|---|---|
@@ -14,20 +15,22 @@ from the gradient of a smoothed loss (tau > 0 for the losses with kinks), whose 
 | squared_hinge, one output | itself | a^2/4 - M a | u = -s a, a >= 0 |
 | logistic | itself | a log a + (1 - a) log(1 - a) | u = -s a, 0 <= a <= 1 |
 | cross_entropy, several outputs | itself | sum_c p_c log p_c | p = u + e_y >= 0, sum p = 1 |
-| hinge, several outputs | tau logsumexp((f_c + M [c != y])/tau) - f_y | -M a | u_c >= 0 for c != y, a = their sum <= 1, u_y = -a |
+| hinge, C outputs | tau logsumexp((f_c + M [c != y])/tau) - f_y | -M a | u_c >= 0, a = sum of u_c <= 1 (c != y), u_y = -a |
 | squared_hinge, several outputs | the square of that | a^2/4 - M a | as before without a <= 1 |
 | max_error (over all samples, weight c) | tau logsumexp(+-r/tau) | sum u y | sum abs(u) <= c |
 
 Sources: Rockafellar, Convex Analysis (1970), sections 12 and 16; Crammer and Singer (2001) for the multiclass hinge.
 """
 
+# mypy: disallow-untyped-defs=False
+# Compiled functions carry no hints: their types are numba's; docstrings give the shapes.
 from __future__ import annotations
 
 import math
 
 import numpy as np
-from numba import njit
 
+from nnspec.engines.boxes.compiled import compiled
 from nnspec.engines.boxes.kinds import (
     CLASS_HINGE,
     CLASS_SQUARED,
@@ -43,25 +46,25 @@ from nnspec.engines.boxes.kinds import (
 )  # fmt: skip
 
 
-@njit(cache=True)
+@compiled
 def separable(loss):
     """Whether the loss is a sum over outputs."""
     return loss <= LOGISTIC
 
 
-@njit(cache=True)
+@compiled
 def kinked(loss):
     """Whether the loss is smoothed."""
-    return loss == SAE or loss == PINBALL or loss == HINGE or loss >= CLASS_HINGE
+    return loss in (SAE, PINBALL, HINGE) or loss >= CLASS_HINGE
 
 
-@njit(cache=True)
+@compiled
 def scalar(loss, par, f, y, tau):
     """(value, gradient, curvature) of a separable loss at output f, smoothed by tau >= 0; par is delta, q or margin."""
     if loss == SSE:
         r = f - y
         return r * r, 2.0 * r, 2.0
-    if loss == SAE or loss == PINBALL:
+    if loss in (SAE, PINBALL):
         r = f - y
         root = math.sqrt(r * r + tau * tau)
         g = r / root if root > 0.0 else 0.0
@@ -92,7 +95,7 @@ def scalar(loss, par, f, y, tau):
     return (0.0 if z > 0.0 else -z) + math.log1p(e), -y * a, a * (1.0 - a) + 1e-12
 
 
-@njit(cache=True)
+@compiled
 def class_loss(loss, par, f, label, tau, g):
     """(value, t): a class loss of the outputs f (m,) of one sample, gradient into g; t the hinge before squaring.
 
@@ -126,7 +129,7 @@ def class_loss(loss, par, f, label, tau, g):
     return t, t
 
 
-@njit(cache=True)
+@compiled
 def total_loss(loss, par, f, y, cw):
     """The loss, not smoothed, of outputs f (N, m); targets y (N, m), signs (N, 1) or class numbers (N, 1)."""
     n, m = f.shape
@@ -156,14 +159,15 @@ def total_loss(loss, par, f, y, cw):
     return total
 
 
-@njit(cache=True)
+@compiled
 def _entropy(p):
     return p * math.log(p) if p > 0.0 else 0.0
 
 
-@njit(cache=True)
+@compiled
 def conjugate(loss, par, u, y, cw):
-    """(sum_i c_i l*(u_i/c_i), magnitude): u (N, m) is moved into the conjugate's domain in place where rounding left it.
+    """(sum_i c_i l*(u_i/c_i), magnitude): u (N, m) is moved into the conjugate's domain in place where rounding left
+    it.
 
     magnitude bounds the sum of the absolute values of all terms, for the bound on rounding errors.
     """
@@ -198,7 +202,7 @@ def conjugate(loss, par, u, y, cw):
                     a = min(par, max(-par, a))
                     z = 0.5 * a * a + a * t
                     size += c * (a * a + abs(a * t))
-                elif loss == SAE or loss == PINBALL:
+                elif loss in (SAE, PINBALL):
                     a = min(1.0, max(-1.0, a)) if loss == SAE else min(1.0 - par, max(-par, a))
                     z = a * t
                     size += c * abs(z)

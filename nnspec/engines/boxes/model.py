@@ -97,7 +97,9 @@ class Model:
         """The hidden weights (H, D) of a point."""
 
         def get(p: Parameter) -> np.ndarray:
-            return np.asarray(p.value if p.value is not None else point.parameters[p.name], dtype=float).reshape(p.shape)
+            return np.asarray(p.value if p.value is not None else point.parameters[p.name], dtype=float).reshape(
+                p.shape
+            )
 
         assert self.hidden.weights is not None
         w = get(self.hidden.weights)
@@ -238,6 +240,10 @@ def _refusal(problem: Problem) -> str | None:
 
 def read(problem: Problem) -> Model | str:
     """The engine's form of a problem, or the reason why it has none."""
+
+    def plain(a: np.ndarray) -> np.ndarray:
+        return np.ascontiguousarray(a, dtype=float)
+
     reason = _refusal(problem)
     if reason is not None:
         return reason
@@ -291,8 +297,8 @@ def read(problem: Problem) -> Model | str:
     q2, q1 = (np.vstack([w.T, b]) for w, b in (_penalties(sizes, output, kind) for kind in ("l2", "l1")))
     model = Model(
         1.0 if problem.minimize else -1.0, constant, kinds.ACTIVATIONS.index(hidden.activation.kind),
-        float(hidden.activation.alpha), number, float(parameter), np.ascontiguousarray(x), y, cw,
-        *(np.ascontiguousarray(a, dtype=float) for a in (p2, p1, q2, q1, lo, hi, vlo, vhi)), -1, -1, hidden, output,
+        float(hidden.activation.alpha), number, float(parameter), plain(x), y, cw, plain(p2), plain(p1), plain(q2),
+        plain(q1), plain(lo), plain(hi), plain(vlo), plain(vhi), -1, -1, hidden, output,
     )  # fmt: skip
     reason = _unbounded(model)
     return reason if reason is not None else _fundamental(model, problem, network)
@@ -338,7 +344,8 @@ def _fundamental(model: Model, problem: Problem, network: Network) -> Model:
 
 
 def closed(model: Model, best: float) -> Model:
-    """Finite boxes: weights whose penalty, or whose effect on the loss, alone would exceed the value `best` are cut off.
+    """Finite boxes: weights whose penalty, or whose effect on the loss, alone would exceed the value `best` are cut
+    off.
 
     `best` is the engine's value (without the constant) of a feasible point; loss and penalties are nonnegative.
     """

@@ -1,23 +1,25 @@
 """One hidden layer on the data: hidden units, objective at given hidden weights, and Newton steps within a box.
 
-The compiled functions share one tuple, `Model.arrays()` (see model.py): kind and alpha of the activation, inputs x (N, D)
-with a column of ones if the layer has biases, loss number, its parameter and final smoothing, targets y, sample weights
-cw (N,), penalties p2, p1 (H, D) of the hidden weights and q2, q1 (H + 1, m) of the output weights, whose last row is the
-output bias.
+The compiled functions share one tuple, `Model.arrays()` (see model.py): kind and alpha of the activation, inputs x
+(N, D) with a column of ones if the layer has biases, loss number, its parameter and final smoothing, targets y,
+sample weights cw (N,), penalties p2, p1 (H, D) of the hidden weights and q2, q1 (H + 1, m) of the output weights,
+whose last row is the output bias.
 """
 
+# mypy: disallow-untyped-defs=False
+# Compiled functions carry no hints: their types are numba's; docstrings give the shapes.
 from __future__ import annotations
 
 import math
 
 import numpy as np
-from numba import njit
 
 from nnspec.engines.boxes import activations as act
 from nnspec.engines.boxes import outputs
+from nnspec.engines.boxes.compiled import compiled
 
 
-@njit(cache=True)
+@compiled
 def scratch(n, d, hh, m):
     """Scratch of the functions here: features, derivatives, output weights, u, curvature, then matrices for Newton."""
     kk, dim = hh + 1, hh * d
@@ -27,7 +29,7 @@ def scratch(n, d, hh, m):
     )  # fmt: skip
 
 
-@njit(cache=True)
+@compiled
 def hidden(kind, alpha, x, w, h, d1, d2):
     """h[i, k] = sigma(w_k . x_i) and its two derivatives."""
     n, d = x.shape
@@ -41,7 +43,7 @@ def hidden(kind, alpha, x, w, h, d1, d2):
             d1[i, k], d2[i, k] = act.derivatives(kind, alpha, a, f)
 
 
-@njit(cache=True)
+@compiled
 def objective(model, w, vlo, vhi, sc):
     """Objective at hidden weights w (H, D) with the best output weights found; they stay in sc[3], u in sc[4]."""
     kind, alpha, x, loss, par, tau = model.kind, model.alpha, model.x, model.loss, model.par, model.tau
@@ -55,7 +57,7 @@ def objective(model, w, vlo, vhi, sc):
     return t
 
 
-@njit(cache=True)
+@compiled
 def newton_step(model, w, vlo, vhi, lo, hi, sc, out):
     """out := w + a Newton step of the reduced objective F(w) = min over the output weights, kept in the box [lo, hi].
 
@@ -85,17 +87,17 @@ def newton_step(model, w, vlo, vhi, lo, hi, sc, out):
             for j in range(d):
                 vec[k * d + j, 0] += t * d1[i, k] * x[i, j]
             t *= d2[i, k]
-            for l in range(k + 1):
+            for other in range(k + 1):
                 c = 0.0
                 for o in range(m):
-                    c += om[i, o] * z[k, o] * z[l, o]
-                c *= d1[i, k] * d1[i, l]
-                if l == k:
+                    c += om[i, o] * z[k, o] * z[other, o]
+                c *= d1[i, k] * d1[i, other]
+                if other == k:
                     c += t
                 for j in range(d):
                     q = c * x[i, j]
-                    for r in range(d if l < k else j + 1):
-                        s[k * d + j, l * d + r] += q * x[i, r]
+                    for r in range(d if other < k else j + 1):
+                        s[k * d + j, other * d + r] += q * x[i, r]
     for o in range(m):
         for a in range(kk):
             for b in range(a + 1):
@@ -146,7 +148,7 @@ def newton_step(model, w, vlo, vhi, lo, hi, sc, out):
         out[k, j] = min(hi[k, j], max(lo[k, j], w[k, j] + vec[a, 1]))
 
 
-@njit(cache=True)
+@compiled
 def descend(model, w, vlo, vhi, lo, hi, steps, stop, sc, out):
     """Lower the objective from w within the box by damped Newton steps; returns the value at the w left, whose output
     weights and u are in the scratch. Ends after `steps`, or when a step is shorter than `stop` times the box."""

@@ -2,24 +2,26 @@
 
     min over z (K, m) in a box of  sum_i c_i l(sum_a g_ia z_a, y_i) + sum q2 z^2 + q1 |z|
 
-for features g (N, K): the hidden units and a column of ones for the output biases. Newton's method with exact box-constrained
-steps (coordinate descent, then the exact solution on its active set), and a falling tau for losses with kinks. Its
-gradient in the outputs is the dual point u. Nothing rests on convergence but the quality of the bound.
+for features g (N, K): the hidden units and a column of ones for the output biases. Newton's method with exact
+box-constrained steps (coordinate descent, then the exact solution on its active set), and a falling tau for losses
+with kinks. Its gradient in the outputs is the dual point u. Nothing rests on convergence but the quality of the bound.
 """
 
+# mypy: disallow-untyped-defs=False
+# Compiled functions carry no hints: their types are numba's; docstrings give the shapes.
 from __future__ import annotations
 
 import math
 
 import numpy as np
-from numba import njit
 
 from nnspec.engines.boxes import kinds
 from nnspec.engines.boxes import losses as ls
+from nnspec.engines.boxes.compiled import compiled
 from nnspec.engines.boxes.enclosure import concave_part
 
 
-@njit(cache=True)
+@compiled
 def factorise(a, n):
     """Cholesky factor of the positive semidefinite a (n, n) into its lower triangle; tiny pivots are raised."""
     trace = 0.0
@@ -38,7 +40,7 @@ def factorise(a, n):
             a[i, j] = z / t
 
 
-@njit(cache=True)
+@compiled
 def substitute(a, b, n):
     """b = (a a')^-1 b for a lower triangular a."""
     for i in range(n):
@@ -53,7 +55,7 @@ def substitute(a, b, n):
         b[i] = t / a[i, i]
 
 
-@njit(cache=True)
+@compiled
 def box_quadratic(hess, g, n, q2, q1, lo, hi, z, fac, b):
     """z (n,) := minimiser over the box of (z - z0)'hess(z - z0)/2 + g.(z - z0) + q2 z^2 + q1 |z|, z0 the z given.
 
@@ -119,14 +121,15 @@ def box_quadratic(hess, g, n, q2, q1, lo, hi, z, fac, b):
                 z[i] = min(hi[i], max(lo[i], z[i]))
 
 
-@njit(cache=True)
+@compiled
 def scratch(n, kk, m):
-    """Scratch of `solve` for at most kk features: outputs, gradient, Hessian and factor over all (kk*m) weights, vectors."""
+    """Scratch of `solve` for at most kk features: outputs, gradient, Hessian and factor over all (kk*m) weights,
+    vectors."""
     p = kk * m
     return np.zeros((n, m)), np.zeros((p, 8)), np.zeros((p, p)), np.zeros((p, p)), np.zeros((p, 4)), np.zeros((m, 2))
 
 
-@njit(cache=True)
+@compiled
 def _predict(g, z, f):
     n, kk = g.shape
     for i in range(n):
@@ -137,7 +140,7 @@ def _predict(g, z, f):
             f[i, o] = t
 
 
-@njit(cache=True)
+@compiled
 def _penalty(z, q2, q1, o0, o1):
     t = 0.0
     for a in range(z.shape[0]):
@@ -146,7 +149,7 @@ def _penalty(z, q2, q1, o0, o1):
     return t
 
 
-@njit(cache=True)
+@compiled
 def gradient(loss, par, f, y, cw, tau, u, om, o0, o1):
     """Smoothed loss of the outputs o0..o1-1 (all of them for a coupled loss), its gradient u, diagonal curvature om."""
     n, m = f.shape
@@ -192,7 +195,7 @@ def gradient(loss, par, f, y, cw, tau, u, om, o0, o1):
     return total
 
 
-@njit(cache=True)
+@compiled
 def _hessian(loss, par, g, f, y, cw, tau, u, om, o0, o1, hess):
     """Hessian over the weights z[a, o], index a*(o1-o0) + (o-o0)."""
     n, kk = g.shape
@@ -226,7 +229,6 @@ def _hessian(loss, par, g, f, y, cw, tau, u, om, o0, o1, hess):
                 hess[a, b] -= row[a] * row[b] / (tau * cw[0])
     else:
         prob = np.zeros(w)
-        none = np.zeros(0)
         for i in range(n):
             label = int(y[i, 0])
             s = 1.0
@@ -256,7 +258,7 @@ def _hessian(loss, par, g, f, y, cw, tau, u, om, o0, o1, hess):
             hess[b, a] = hess[a, b]
 
 
-@njit(cache=True)
+@compiled
 def _newton(loss, par, g, y, cw, q2, q1, vlo, vhi, z, u, om, o0, o1, tau, steps, sc):
     """Damped Newton for the outputs o0..o1-1 at one tau; leaves f and u at the result."""
     n, kk = g.shape
@@ -264,7 +266,7 @@ def _newton(loss, par, g, y, cw, q2, q1, vlo, vhi, z, u, om, o0, o1, tau, steps,
     w = o1 - o0
     p = kk * w
     value = gradient(loss, par, f, y, cw, tau, u, om, o0, o1) + _penalty(z, q2, q1, o0, o1)
-    for step in range(steps):
+    for _ in range(steps):
         _hessian(loss, par, g, f, y, cw, tau, u, om, o0, o1, hess)
         for a in range(kk):
             for o in range(w):
@@ -319,11 +321,12 @@ def _newton(loss, par, g, y, cw, q2, q1, vlo, vhi, z, u, om, o0, o1, tau, steps,
             return
 
 
-@njit(cache=True)
+@compiled
 def solve(loss, par, tau, g, y, cw, q2, q1, vlo, vhi, z, u, om, sc):
-    """Approximate solution z (K, m), started from the z given; dual point u (N, m); curvatures om (N, m) of the loss for
-    Newton steps outside. Returns the exact (not smoothed) objective at z. tau: final smoothing of a loss with kinks."""
-    n, kk = g.shape
+    """Approximate solution z (K, m), started from the z given; dual point u (N, m); curvatures om (N, m) of the loss
+    for Newton steps outside. Returns the exact (not smoothed) objective at z. tau: final smoothing of a loss with
+    kinks."""
+    kk = g.shape[1]
     m = u.shape[1]
     f = sc[0]
     for a in range(kk):

@@ -1,23 +1,25 @@
 """The branch-and-bound kernel: boxes of hidden weights, best bound first.
 
-A node is a row of floats: [bound, coordinate to split, lo, hi, point (H*D each), output weights (K*m)]. Its bound holds for
-the whole box; the point with its output weights is a good (locally optimal) one of the box and gives u.
+A node is a row of floats: [bound, coordinate to split, lo, hi, point (H*D each), output weights (K*m)]. Its bound
+holds for the whole box; the point with its output weights is a good (locally optimal) one of the box and gives u.
 
-For a certificate the finished boxes are kept with their u in a log (boxes (L, 2*H*D), u (L, N*m) in single precision, to
-which u is rounded before it is used): then each finished box has a u of its own that proves it, and boxes are only cut by
-halving, so that they tile the domain.
+For a certificate the finished boxes are kept with their u in a log (boxes (L, 2*H*D), u (L, N*m) in single precision,
+to which u is rounded before it is used): then each finished box has a u of its own that proves it, and boxes are only
+cut by halving, so that they tile the domain.
 """
 
+# mypy: disallow-untyped-defs=False
+# Compiled functions carry no hints: their types are numba's; docstrings give the shapes.
 from __future__ import annotations
 
 import math
 
 import numpy as np
-from numba import njit
 
 from nnspec.engines.boxes import activations as act
-from nnspec.engines.boxes import kinds, network, outputs
 from nnspec.engines.boxes import losses as ls
+from nnspec.engines.boxes import network, outputs
+from nnspec.engines.boxes.compiled import compiled
 from nnspec.engines.boxes.enclosure import concave_part, neuron_bound, workspace
 
 HEADER = 2
@@ -25,12 +27,12 @@ CORRECTIONS = 3  # most dual steps at a box; each costs about as much as the bou
 ROUNDING = 1e-12  # times the magnitude of all terms: covers the rounding errors of a bound (docs/boxes.md)
 
 
-@njit(cache=True)
+@compiled
 def row_size(n_hidden, d, m):
     return HEADER + 3 * n_hidden * d + (n_hidden + 1) * m
 
 
-@njit(cache=True)
+@compiled
 def _scratch(n, d, hh, m):
     big = hh * (CORRECTIONS + 1) + 1
     return (
@@ -39,9 +41,10 @@ def _scratch(n, d, hh, m):
     )  # fmt: skip
 
 
-@njit(cache=True)
+@compiled
 def dual_bound(model, u, lo, hi, w, vlo, vhi, term, argmin, ws):
-    """The neuron-separable bound over a box for a given u; neurons' terms into `term`, their minimisers into `argmin`."""
+    """The neuron-separable bound over a box for a given u; neurons' terms into `term`, their minimisers into
+    `argmin`."""
     kind, alpha, x, loss, par, y = model.kind, model.alpha, model.x, model.loss, model.par, model.y
     cw, p2, p1, q2, q1 = model.cw, model.p2, model.p1, model.q2, model.q1
     hh = lo.shape[0]
@@ -62,7 +65,7 @@ def dual_bound(model, u, lo, hi, w, vlo, vhi, term, argmin, ws):
     return total - ROUNDING * (1.0 + size)
 
 
-@njit(cache=True)
+@compiled
 def single(u):
     """Round u to single precision, as it is written in the log."""
     for i in range(u.shape[0]):
@@ -70,10 +73,10 @@ def single(u):
             u[i, o] = np.float32(u[i, o])
 
 
-@njit(cache=True)
+@compiled
 def _corrected(model, lo, hi, w, vlo, vhi, bound, cutoff, sc, so, ws, recording):
-    """Better u for a box, in sc[4], and its bound: the relaxation lets each neuron be a mixture of points of its box, and
-    its dual point is improved by Frank-Wolfe steps with equal weights on the minimisers that the bound returned."""
+    """Better u for a box, in sc[4], and its bound: the relaxation lets each neuron be a mixture of points of its box,
+    and its dual point is improved by Frank-Wolfe steps with equal weights on the minimisers that the bound returned."""
     kind, alpha, x, loss, par = model.kind, model.alpha, model.x, model.loss, model.par
     tau, y, cw, q2, q1 = model.tau, model.y, model.cw, model.q2, model.q1
     term, argmin, term2, arg2, u2 = so[1], so[2], so[3], so[4], so[5]
@@ -110,7 +113,9 @@ def _corrected(model, lo, hi, w, vlo, vhi, bound, cutoff, sc, so, ws, recording)
             q[2, kk - 1, o] = vlo[hh, o]
             q[3, kk - 1, o] = vhi[hh, o]
             z[kk - 1, o] = sc[3][hh, o]
-        outputs.solve(loss, par, tau, g[:, :kk], y, cw, q[0, :kk], q[1, :kk], q[2, :kk], q[3, :kk], z[:kk], u2, om, scratch)
+        outputs.solve(
+            loss, par, tau, g[:, :kk], y, cw, q[0, :kk], q[1, :kk], q[2, :kk], q[3, :kk], z[:kk], u2, om, scratch
+        )
         if recording:
             single(u2)
         new = dual_bound(model, u2, lo, hi, w, vlo, vhi, term2, arg2, ws)
@@ -126,28 +131,28 @@ def _corrected(model, lo, hi, w, vlo, vhi, bound, cutoff, sc, so, ws, recording)
     return bound
 
 
-@njit(cache=True)
+@compiled
 def order(lo, hi, by, shrink):
     """Keep one of all orders of equal neurons: w_1[by] >= w_2[by] >= ... (by < 0: nothing). False: no point is left."""
     if by < 0:
         return True
     hh = lo.shape[0]
     if not shrink:
+        possible = True
         for k in range(hh - 1):
-            if hi[k, by] < lo[k + 1, by]:
-                return False
-        return True
+            possible = possible and hi[k, by] >= lo[k + 1, by]
+        return possible
     for k in range(hh - 1):
         hi[k + 1, by] = min(hi[k + 1, by], hi[k, by])
     for k in range(hh - 2, -1, -1):
         lo[k, by] = max(lo[k, by], lo[k + 1, by])
+    possible = True
     for k in range(hh):
-        if lo[k, by] > hi[k, by]:
-            return False
-    return True
+        possible = possible and lo[k, by] <= hi[k, by]
+    return possible
 
 
-@njit(cache=True)
+@compiled
 def keep(log, lo, hi, u):
     """Append a finished box and its u to the log: (boxes, u, count (1,)), with empty arrays if nothing is recorded."""
     boxes, us, count = log
@@ -166,10 +171,11 @@ def keep(log, lo, hi, u):
             us[r, i * m + o] = u[i, o]
 
 
-@njit(cache=True)
+@compiled
 def _treat(model, by, scale, lo, hi, w, vlo, vhi, bound, cutoff, sc, so, ws, log):
-    """Bound a box and cut it: (bound, coordinate to split, objective at the point). The box is done if bound >= cutoff."""
-    kind, alpha, x, loss = model.kind, model.alpha, model.x, model.loss
+    """Bound a box and cut it: (bound, coordinate to split, objective at the point). The box is done if bound >=
+    cutoff."""
+    kind, alpha, x = model.kind, model.alpha, model.x
     p2, p1, q2, q1 = model.p2, model.p1, model.q2, model.q1
     hh, d = lo.shape
     term, argmin = so[1], so[2]
@@ -206,11 +212,15 @@ def _treat(model, by, scale, lo, hi, w, vlo, vhi, bound, cutoff, sc, so, ws, log
                 z = w[k, j]
                 hi[k, j] = middle
                 w[k, j] = min(z, middle)
-                left = neuron_bound(kind, alpha, x, u, p2[k], p1[k], q2[k], q1[k], vlo[k], vhi[k], lo[k], hi[k], w[k], ws)
+                left = neuron_bound(
+                    kind, alpha, x, u, p2[k], p1[k], q2[k], q1[k], vlo[k], vhi[k], lo[k], hi[k], w[k], ws
+                )
                 hi[k, j] = b
                 lo[k, j] = middle
                 w[k, j] = max(z, middle)
-                right = neuron_bound(kind, alpha, x, u, p2[k], p1[k], q2[k], q1[k], vlo[k], vhi[k], lo[k], hi[k], w[k], ws)
+                right = neuron_bound(
+                    kind, alpha, x, u, p2[k], p1[k], q2[k], q1[k], vlo[k], vhi[k], lo[k], hi[k], w[k], ws
+                )
                 lo[k, j] = a
                 w[k, j] = z
                 left = c + left - term[k]
@@ -251,7 +261,7 @@ def _treat(model, by, scale, lo, hi, w, vlo, vhi, bound, cutoff, sc, so, ws, log
     return bound, at, best
 
 
-@njit(cache=True)
+@compiled
 def push(heap, rows, size, slot):
     """Add a slot to the heap of `size` slots ordered by bound; returns the new size."""
     i = size
@@ -265,7 +275,7 @@ def push(heap, rows, size, slot):
     return size + 1
 
 
-@njit(cache=True)
+@compiled
 def pop(heap, rows, size):
     """Remove the slot with the least bound; returns (slot, new size)."""
     top = heap[0]
@@ -287,7 +297,7 @@ def pop(heap, rows, size):
     return top, size
 
 
-@njit(cache=True)
+@compiled
 def read(row, lo, hi, w, z):
     """A node's row into arrays."""
     hh, d = lo.shape
@@ -307,7 +317,7 @@ def read(row, lo, hi, w, z):
             p += 1
 
 
-@njit(cache=True)
+@compiled
 def write(row, lo, hi, w, z):
     """The inverse of `read`."""
     hh, d = lo.shape
@@ -327,23 +337,24 @@ def write(row, lo, hi, w, z):
             p += 1
 
 
-@njit(cache=True)
+@compiled
 def cutoff_of(best, gap, constant):
     """Boxes whose bound reaches this cannot matter: gap relative to the objective best + constant, or 5e-10."""
     return best - max(gap * abs(best + constant), 5e-10)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def run(model, by, scale, vlo, vhi, rows, heap, size, free, nfree, best, best_w, best_z, gap, count, worst_first, log):
     """Process up to `count` nodes of a pool: (size, nfree, best, least bound of finished boxes, nodes).
 
-    rows (capacity, row_size), heap and free (capacity,) hold the open nodes and the unused slots. best_w, best_z receive
-    the incumbent. worst_first takes nodes from the heap's end, which have high bounds and close soon: bounded memory.
+    rows (capacity, row_size), heap and free (capacity,) hold the open nodes and the unused slots. best_w, best_z
+    receive the incumbent. worst_first takes nodes from the heap's end, which have high bounds and close soon: bounded
+    memory.
     """
     x, p2, q2 = model.x, model.p2, model.q2
     n, d = x.shape
     hh = p2.shape[0]
-    kk, m = q2.shape
+    m = q2.shape[1]
     sc = network.scratch(n, d, hh, m)
     so = _scratch(n, d, hh, m)
     ws = workspace(n, d, m)
@@ -376,7 +387,9 @@ def run(model, by, scale, vlo, vhi, rows, heap, size, free, nfree, best, best_w,
                     hi[k, j] = middle
                 else:
                     lo[k, j] = middle
-            bound, at, f = _treat(model, by, scale, lo, hi, w, vlo, vhi, row[0], cutoff_of(best, gap, model.constant), sc, so, ws, log)
+            bound, at, f = _treat(
+                model, by, scale, lo, hi, w, vlo, vhi, row[0], cutoff_of(best, gap, model.constant), sc, so, ws, log
+            )
             if f < best:
                 best = f
                 best_w[:, :] = w

@@ -1,8 +1,8 @@
 """Checks a certificate of the `boxes` engine: that its boxes tile the domain, and that each box's u proves the bound.
 
 Written apart from the search: interval arithmetic with outward rounding (verify_intervals.py), the loss's conjugate in
-plain numpy, and the incumbent judged by the definitions in nnspec.problem. Any u gives a valid bound, so the file needs to be
-trusted in nothing: a changed number either leaves a proof that holds or makes the check fail.
+plain numpy, and the incumbent judged by the definitions in nnspec.problem. Any u gives a valid bound, so the file
+needs to be trusted in nothing: a changed number either leaves a proof that holds or makes the check fail.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from nnspec.engines.boxes import certificate, kinds
+from nnspec.engines.boxes import certificate, compiled, kinds
 from nnspec.engines.boxes import model as form
 from nnspec.problem import losses
 from nnspec.problem.forward import activate
@@ -24,11 +24,12 @@ from nnspec.problem.network import Activation
 from nnspec.problem.problem import Problem
 
 TOLERANCE = 1e-7
-"""Relative amount by which a box's bound may miss the claimed one: u is stored in single precision, and where its domain
-cuts it off the search and the verifier may differ in the last digits of it."""
+"""Relative amount by which a box's bound may miss the claimed one: u is stored in single precision, and where its
+domain cuts it off the search and the verifier may differ in the last digits of it."""
 
 BISECTIONS = 4000
-"""Most bisections of one box before the verifier gives up on it. A box needs a few, or some hundred where its bound is close."""
+"""Most bisections of one box before the verifier gives up on it. A box needs a few, or some hundred where its bound
+is close."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ def verify(path: Path | str, problem: Problem | None = None) -> Report:
         _consistent(n, arrays)
         boxes = len(arrays["boxes"])
         _boxes(n, arrays, float(head["bound"]))
-        bound = n["sense"] * (float(head["bound"]) * 1.0 + n["constant"])
+        bound = n["sense"] * (float(head["bound"]) + n["constant"])
         if n["sense"] * (bound - objective) > TOLERANCE * (1 + abs(objective)):
             raise _Invalid("the bound lies beyond the incumbent's value")
         reason = ""
@@ -103,7 +104,12 @@ def _incumbent(n: dict[str, float], a: dict[str, np.ndarray]) -> float:
     """The value of the incumbent by the definitions, after checking that it lies in its domain."""
     w, z = a["w"], a["z"]
     slack = 1e-12
-    if np.any(w < a["lo"] - slack) or np.any(w > a["hi"] + slack) or np.any(z < a["vlo"] - slack) or np.any(z > a["vhi"] + slack):
+    if (
+        np.any(w < a["lo"] - slack)
+        or np.any(w > a["hi"] + slack)
+        or np.any(z < a["vlo"] - slack)
+        or np.any(z > a["vhi"] + slack)
+    ):
         raise _Invalid("the incumbent lies outside the domain")
     kind = int(n["loss"])
     if not (0 <= kind < len(kinds.LOSSES) and 0 <= int(n["activation"]) < len(kinds.ACTIVATIONS)):
@@ -124,7 +130,8 @@ def _same_problem(n: dict[str, float], a: dict[str, np.ndarray], problem: Proble
     model = form.read(problem)
     if isinstance(model, str):
         raise _Invalid(f"the problem is not one of this engine: {model}")
-    closed = form.closed(model, value * (1 + 1e-9) + 1e-9)
+    # points outside a domain closed for a value cannot be better than it; 1e-9 of it allows for rounding
+    closed = form.closed(model, value * (1 - 1e-9))
     for name in certificate.NUMBERS:
         if float(getattr(model, name)) != n[name]:
             raise _Invalid(f"the certificate belongs to another problem ({name} differs)")
@@ -133,8 +140,7 @@ def _same_problem(n: dict[str, float], a: dict[str, np.ndarray], problem: Proble
             raise _Invalid(f"the certificate belongs to another problem ({name} differs)")
     # the domain covered may be larger than needed (an earlier incumbent closed it), never smaller
     for lo, hi in (("lo", "hi"), ("vlo", "vhi")):
-        slack = 1e-7 * (1 + np.abs(a[lo]) + np.abs(a[hi])) * ~np.isfinite(np.maximum(-getattr(model, lo), getattr(model, hi)))
-        if np.any(a[lo] > getattr(closed, lo) + slack) or np.any(a[hi] < getattr(closed, hi) - slack):
+        if np.any(a[lo] > getattr(closed, lo)) or np.any(a[hi] < getattr(closed, hi)):
             raise _Invalid("the certificate covers less than the problem's domain")
 
 
@@ -146,7 +152,12 @@ def _consistent(n: dict[str, float], a: dict[str, np.ndarray]) -> None:
     if flipped >= 0:
         odd = Activation(kinds.ACTIVATIONS[int(n["activation"])]).odd
         rest = [j for j in range(d) if j != flipped]
-        if not odd or np.any(a["lo"][:, rest] != -a["hi"][:, rest]) or np.any(a["vlo"][:-1] != -a["vhi"][:-1]) or np.any(a["lo"][:, flipped] != 0):
+        if (
+            not odd
+            or np.any(a["lo"][:, rest] != -a["hi"][:, rest])
+            or np.any(a["vlo"][:-1] != -a["vhi"][:-1])
+            or np.any(a["lo"][:, flipped] != 0)
+        ):
             raise _Invalid("sign flips are no symmetry here")
     if by >= 0:
         for name in ("lo", "hi", "p2", "p1"):
@@ -159,11 +170,11 @@ def _consistent(n: dict[str, float], a: dict[str, np.ndarray]) -> None:
         raise _Invalid("a weight or penalty is negative")
     m, kind = a["z"].shape[1], int(n["loss"])
     if kind in (kinds.CROSS_ENTROPY, kinds.CLASS_HINGE, kinds.CLASS_SQUARED):
-        good = a["y"].shape == (len(a["x"]), 1) and np.all(np.isin(a["y"], np.arange(m)))
+        good = a["y"].shape == (len(a["x"]), 1) and bool(np.all(np.isin(a["y"], np.arange(m))))
     else:
         good = a["y"].shape == (len(a["x"]), m)
         if kind in (kinds.HINGE, kinds.SQUARED_HINGE, kinds.LOGISTIC):
-            good = good and m == 1 and np.all(np.abs(a["y"]) == 1)
+            good = good and m == 1 and bool(np.all(np.abs(a["y"]) == 1))
     if not good:
         raise _Invalid("the targets do not fit the loss")
 
@@ -221,6 +232,7 @@ def conjugate(n: dict[str, float], a: dict[str, np.ndarray], u: np.ndarray) -> t
 
 
 def _boxes(n: dict[str, float], a: dict[str, np.ndarray], bound: float) -> None:
+    compiled.refresh()
     from nnspec.engines.boxes import verify_intervals as iv
 
     hh, d = a["lo"].shape

@@ -5,60 +5,74 @@ Nothing here is shared with the search. A sum of n products is computed in doubl
 Algorithms, 2002, section 3.1); functions of the mathematical library are widened by 8 units in the last place.
 """
 
+# mypy: disallow-untyped-defs=False
+# Compiled functions carry no hints: their types are numba's; docstrings give the shapes.
 from __future__ import annotations
 
 import math
 
 import numpy as np
-from numba import njit
 
-from nnspec.engines.boxes.kinds import ABS, GELU, HARDTANH, LEAKY, LINEAR, RELU, SIGMOID, SIGN, SILU, SOFTPLUS, STEP, TANH
+from nnspec.engines.boxes.compiled import compiled
+from nnspec.engines.boxes.kinds import (
+    ABS,
+    GELU,
+    HARDTANH,
+    LEAKY,
+    LINEAR,
+    RELU,
+    SIGMOID,
+    SIGN,
+    SOFTPLUS,
+    STEP,
+    TANH,
+)
 
 EPS = 2.0**-52
 LIBRARY = 8.0 * EPS
 
 
-@njit(cache=True)
+@compiled
 def _wide(lo, hi):
     """The interval widened for one call of a library function and a few operations."""
     return lo - LIBRARY * (abs(lo) + 1e-300), hi + LIBRARY * (abs(hi) + 1e-300)
 
 
-@njit(cache=True)
+@compiled
 def _gelu(a):
     return 0.5 * a * math.erfc(-a * math.sqrt(0.5))
 
 
-@njit(cache=True)
+@compiled
 def _gelu_slope(a):
     return 0.5 * math.erfc(-a * math.sqrt(0.5)) + a * math.exp(-0.5 * a * a) / math.sqrt(2.0 * math.pi)
 
 
-@njit(cache=True)
+@compiled
 def _logistic(a):
     return 1.0 / (1.0 + math.exp(-a)) if a > -700.0 else 0.0
 
 
-@njit(cache=True)
+@compiled
 def _silu_slope(a):
     s = _logistic(a)
     return s + a * s * (1.0 - s)
 
 
-@njit(cache=True)
+@compiled
 def _extremes(fa, fb, inside_lo, least, inside_hi, most):
     lo, hi = min(fa, fb), max(fa, fb)
     return (least if inside_lo else lo), (most if inside_hi else hi)
 
 
-@njit(cache=True)
+@compiled
 def value(kind, alpha, a, b):
     """Range of the activation on [a, b]."""
     if kind == LINEAR:
         return a, b
     if kind == RELU:
         return max(a, 0.0), max(b, 0.0)
-    if kind == LEAKY or kind == ABS:
+    if kind in (LEAKY, ABS):
         left = alpha if kind == LEAKY else -1.0
         fa, fb = (a if a >= 0.0 else left * a), (b if b >= 0.0 else left * b)
         lo, hi = min(fa, fb), max(fa, fb)
@@ -85,12 +99,12 @@ def value(kind, alpha, a, b):
     return lo - 1e-17, hi + 1e-17
 
 
-@njit(cache=True)
+@compiled
 def slope(kind, alpha, a, b):
     """Range of the (generalised) derivative on [a, b]; not for sign and step."""
     if kind == LINEAR:
         return 1.0, 1.0
-    if kind == RELU or kind == LEAKY or kind == ABS:
+    if kind in (RELU, LEAKY, ABS):
         left = 0.0 if kind == RELU else alpha if kind == LEAKY else -1.0
         if a > 0.0:
             return 1.0, 1.0
@@ -99,7 +113,7 @@ def slope(kind, alpha, a, b):
         return min(left, 1.0), max(left, 1.0)
     if kind == HARDTANH:
         return (1.0 if a > -1.0 and b < 1.0 else 0.0), (0.0 if b < -1.0 or a > 1.0 else 1.0)
-    if kind == TANH or kind == SIGMOID:
+    if kind in (TANH, SIGMOID):
         c = 1.0 if kind == TANH else 0.5
         ta, tb = math.tanh(c * a), math.tanh(c * b)
         fa, fb = c * c * (1.0 - ta * ta), c * c * (1.0 - tb * tb)
@@ -118,7 +132,7 @@ def slope(kind, alpha, a, b):
     return lo - 1e-14, hi + 1e-14
 
 
-@njit(cache=True)
+@compiled
 def least_output(s, q2, q1, vlo, vhi):
     """(m, v): least value of s v + q2 v^2 + q1 |v| for v in [vlo, vhi], and a minimiser; m is concave in s."""
     t = max(0.0, abs(s) - q1)
@@ -134,19 +148,17 @@ def least_output(s, q2, q1, vlo, vhi):
     return m - 4.0 * LIBRARY * (abs(s * v) + q2 * v * v + q1 * abs(v)), v
 
 
-@njit(cache=True)
-def _square(lo, hi):
-    least = 0.0 if lo <= 0.0 <= hi else min(abs(lo), abs(hi))
-    return least
+@compiled
+def term(kind, alpha, x, u, p2, p1, q2, q1, vlo, vhi, lo, hi, slopes, trend):
+    """Lower bound of the neuron's term over [lo, hi]: the better of the natural one and the mean value form about the
+    middle.
 
-
-@njit(cache=True)
-def term(kind, alpha, x, u, p2, p1, q2, q1, vlo, vhi, lo, hi, centred, slopes):
-    """Lower bound of the neuron's term over [lo, hi]: the natural one, or, if `centred`, also the mean value form about the
-    middle; then `slopes` (d,) receives the share of each weight in the error. x (N, d), u (N, m)."""
+    slopes (d,) receives the share of each weight in the error, trend (d,) +1 or -1 where the term rises or falls with
+    the weight all over the box. x (N, d), u (N, m).
+    """
     n, d = x.shape
     m = u.shape[1]
-    steep = kind == SIGN or kind == STEP
+    steep = kind in (SIGN, STEP)
     slo, shi, size = np.zeros(m), np.zeros(m), np.zeros(m)
     mid = np.zeros(m)
     glo, ghi, gsize = np.zeros((m, d)), np.zeros((m, d)), np.zeros(d)
@@ -162,7 +174,7 @@ def term(kind, alpha, x, u, p2, p1, q2, q1, vlo, vhi, lo, hi, centred, slopes):
         fa, fb = value(kind, alpha, a - t, b + t)
         ga, gb = (0.0, 0.0)
         ca, cb = (0.0, 0.0)
-        if centred and not steep:
+        if not steep:
             ga, gb = slope(kind, alpha, a - t, b + t)
             ca, cb = value(kind, alpha, c - t, c + t)
         for o in range(m):
@@ -170,7 +182,7 @@ def term(kind, alpha, x, u, p2, p1, q2, q1, vlo, vhi, lo, hi, centred, slopes):
             slo[o] += w * (fa if w >= 0.0 else fb)
             shi[o] += w * (fb if w >= 0.0 else fa)
             size[o] += abs(w) * max(abs(fa), abs(fb))
-            if centred and not steep:
+            if not steep:
                 mid[o] += w * 0.5 * (ca + cb)
                 size[o] += abs(w) * (cb - ca) / EPS
                 for j in range(d):
@@ -193,17 +205,15 @@ def term(kind, alpha, x, u, p2, p1, q2, q1, vlo, vhi, lo, hi, centred, slopes):
         vb[o] = b
         natural += min(a, c)
         total += abs(a) + abs(c)
-        if centred:
-            a, _ = least_output(mid[o] - t, q2[o], q1[o], vlo[o], vhi[o])
-            b, _ = least_output(mid[o] + t, q2[o], q1[o], vlo[o], vhi[o])
-            middle += min(a, b)
-            total += abs(a) + abs(b)
+        a, _ = least_output(mid[o] - t, q2[o], q1[o], vlo[o], vhi[o])
+        b, _ = least_output(mid[o] + t, q2[o], q1[o], vlo[o], vhi[o])
+        middle += min(a, b)
+        total += abs(a) + abs(b)
     natural -= (d + m + 4) * EPS * total
-    if not centred:
-        return natural
     if steep:
         for j in range(d):
             slopes[j] = hi[j] - lo[j]
+            trend[j] = 0.0
         return natural
     for j in range(d):
         c = 0.5 * (lo[j] + hi[j])
@@ -214,66 +224,90 @@ def term(kind, alpha, x, u, p2, p1, q2, q1, vlo, vhi, lo, hi, centred, slopes):
         a = 2.0 * p2[j] * lo[j] + (p1[j] if lo[j] > 0.0 else -p1[j])
         b = 2.0 * p2[j] * hi[j] + (-p1[j] if hi[j] < 0.0 else p1[j])
         for o in range(m):
-            t = (n + 4) * EPS * gsize[j]
+            t = 2.0 * (n + 4) * EPS * gsize[j]
             e, f = glo[o, j] - t, ghi[o, j] + t
             c1, c2, c3, c4 = va[o] * e, va[o] * f, vb[o] * e, vb[o] * f
             a += min(min(c1, c2), min(c3, c4))
             b += max(max(c1, c2), max(c3, c4))
+        trend[j] = 1.0 if a > 0.0 else (-1.0 if b < 0.0 else 0.0)
         slopes[j] = max(abs(a), abs(b)) * 0.5 * (hi[j] - lo[j])
         error += slopes[j]
         total += slopes[j]
     return max(natural, middle - error * (1.0 + 1e-12) - (d + m + 8) * EPS * total)
 
 
-@njit(cache=True)
+@compiled
+def _part(kind, alpha, x, u, p2, p1, q2, q1, vlo, vhi, lo, hi, slopes, trend):
+    """(bound, weight to bisect, its share in the error) of a part of a box, which is first reduced to the face on which
+    a monotone term takes its minimum."""
+    b = term(kind, alpha, x, u, p2, p1, q2, q1, vlo, vhi, lo, hi, slopes, trend)
+    for _ in range(2):
+        changed = False
+        for j in range(lo.size):
+            if trend[j] != 0.0 and lo[j] < hi[j]:
+                changed = True
+                if trend[j] > 0.0:
+                    hi[j] = lo[j]
+                else:
+                    lo[j] = hi[j]
+        if not changed:
+            break
+        b = max(b, term(kind, alpha, x, u, p2, p1, q2, q1, vlo, vhi, lo, hi, slopes, trend))
+    j = np.argmax(slopes)
+    return b, j, slopes[j]
+
+
+@compiled
 def box_holds(kind, alpha, x, u, p2, p1, q2, q1, vlo, vhi, constant, target, lo, hi, most):
-    """Whether constant + sum_k min of the neurons' terms over [lo, hi] (H, d) is at least target, by at most `most`
-    bisections; also their number."""
+    """(whether constant + sum_k min of the neurons' terms over [lo, hi] (H, d) is at least target, bisections used)."""
     hh, d = lo.shape
-    part_lo, part_hi = np.zeros((hh, most + 2, d)), np.zeros((hh, most + 2, d))
-    bound, cut = np.zeros((hh, most + 2)), np.zeros((hh, most + 2), np.int64)
-    slopes = np.zeros(d)
+    size = 16  # room for the parts of each neuron; it grows
+    part_lo, part_hi = np.zeros((hh, size, d)), np.zeros((hh, size, d))
+    bound, error, cut = np.zeros((hh, size)), np.zeros((hh, size)), np.zeros((hh, size), np.int64)
+    slopes, trend = np.zeros(d), np.zeros(d)
     count = np.ones(hh, np.int64)
     for k in range(hh):
         part_lo[k, 0] = lo[k]
         part_hi[k, 0] = hi[k]
-        bound[k, 0] = term(kind, alpha, x, u, p2[k], p1[k], q2[k], q1[k], vlo[k], vhi[k], lo[k], hi[k], True, slopes)
-        cut[k, 0] = np.argmax(slopes)
-    turn = 0
+        bound[k, 0], cut[k, 0], error[k, 0] = _part(kind, alpha, x, u, p2[k], p1[k], q2[k], q1[k], vlo[k], vhi[k],
+                                                    part_lo[k, 0], part_hi[k, 0], slopes, trend)  # fmt: skip
     for step in range(most + 1):
         total = constant
-        for k in range(hh):
-            total += np.min(bound[k, : count[k]])
-        if total - 4.0 * hh * EPS * (abs(total) + abs(constant)) >= target:
-            return True, step
-        if step == most:
-            break
-        # bisect the worst part of the neuron whose worst part is the widest in its effect
-        worst, best_k, best_gain = 0, 0, -1.0
+        best_k, worst = 0, 0
+        largest = -1.0
         for k in range(hh):
             c = np.argmin(bound[k, : count[k]])
-            gain = 0.0
-            for j in range(d):
-                gain = max(gain, part_hi[k, c, j] - part_lo[k, c, j])
-            if gain > best_gain:
-                best_gain, best_k, worst = gain, k, c
+            total += bound[k, c]
+            if error[k, c] > largest:
+                largest, best_k, worst = error[k, c], k, c
+        if total - 4.0 * hh * EPS * (abs(total) + abs(constant)) >= target:
+            return True, step
+        if step == most or largest <= 0.0:
+            return False, step
+        # bisect the worst part of the neuron whose worst part has the largest error
         k = best_k
         j = cut[k, worst]
-        middle = 0.5 * (part_lo[k, worst, j] + part_hi[k, worst, j])
         new = count[k]
+        if new == size:
+            part_lo = np.concatenate((part_lo, np.zeros((hh, size, d))), axis=1)
+            part_hi = np.concatenate((part_hi, np.zeros((hh, size, d))), axis=1)
+            bound = np.concatenate((bound, np.zeros((hh, size))), axis=1)
+            error = np.concatenate((error, np.zeros((hh, size))), axis=1)
+            cut = np.concatenate((cut, np.zeros((hh, size), np.int64)), axis=1)
+            size *= 2
         count[k] += 1
+        middle = 0.5 * (part_lo[k, worst, j] + part_hi[k, worst, j])
         part_lo[k, new] = part_lo[k, worst]
         part_hi[k, new] = part_hi[k, worst]
         part_lo[k, new, j] = middle
         part_hi[k, worst, j] = middle
         for c in (worst, new):
-            bound[k, c] = term(kind, alpha, x, u, p2[k], p1[k], q2[k], q1[k], vlo[k], vhi[k], part_lo[k, c],
-                               part_hi[k, c], True, slopes)  # fmt: skip
-            cut[k, c] = np.argmax(slopes)
+            bound[k, c], cut[k, c], error[k, c] = _part(kind, alpha, x, u, p2[k], p1[k], q2[k], q1[k], vlo[k], vhi[k],
+                                                        part_lo[k, c], part_hi[k, c], slopes, trend)  # fmt: skip
     return False, most
 
 
-@njit(cache=True)
+@compiled
 def tiles(boxes, lo, hi):
     """Whether the boxes (L, 2*D) are the leaves of a recursive halving of [lo, hi] (D,): then they cover it."""
     d = lo.size

@@ -27,8 +27,8 @@ def teacher(n: int) -> tuple[np.ndarray, np.ndarray]:
 def training(x: np.ndarray, y: np.ndarray, hidden: int, activation: str = "tanh", *, loss: str = "sse",
              outputs: int | None = None, decay: float = 0.0, l1: float = 0.0, biases: bool = True,
              box: float | tuple[float, float] = 3.0, output_box: float | None = None, bias: bool = True,
-             output_bias: bool = True, coefficient: float = 1.0, constant: float = 0.0, weights: np.ndarray | None = None,
-             alpha: float = 0.1, maximize: bool = False, **options: float) -> Problem:  # fmt: skip
+             output_bias: bool = True, coefficient: float = 1.0, constant: float = 0.0,
+             weights: np.ndarray | None = None, alpha: float = 0.1, maximize: bool = False, **options: float) -> Problem:  # fmt: skip
     """One hidden layer on x, y: minimise coefficient*loss + decay*l2 + l1*l1 + constant."""
     d = x.shape[1]
     m = outputs or y.shape[1]
@@ -36,7 +36,8 @@ def training(x: np.ndarray, y: np.ndarray, hidden: int, activation: str = "tanh"
     vlo, vhi = (lo, hi) if output_box is None else (-output_box, output_box)
     layers = (
         Layer("x", "input", (), (d,)),
-        Layer("h", "dense", ("x",), (hidden,), Activation(activation, alpha), Parameter.box("f.h.weights", (hidden, d), lo, hi),
+        Layer("h", "dense", ("x",), (hidden,), Activation(activation, alpha),
+              Parameter.box("f.h.weights", (hidden, d), lo, hi),
               Parameter.box("f.h.bias", (hidden,), lo, hi) if bias else None),
         Layer("out", "dense", ("h",), (m,), Activation("linear"), Parameter.box("f.out.weights", (m, hidden), vlo, vhi),
               Parameter.box("f.out.bias", (m,), vlo, vhi) if output_bias else None),

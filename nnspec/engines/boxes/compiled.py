@@ -1,0 +1,34 @@
+"""The decorator of all compiled functions, and a cache that always belongs to the sources.
+
+numba keys its cache by the file of the compiled function alone, but a compiled function contains those that it calls
+from other files: after a change of one file, the stale code of the others would go on being used.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+
+def refresh() -> None:
+    """Drop the compiled functions in this package's cache if any source has changed since they were compiled."""
+    here = Path(__file__).parent
+    h = hashlib.sha256()
+    for source in sorted(here.glob("*.py")):
+        h.update(source.name.encode() + source.read_bytes())
+    stamp = here / "__pycache__" / "compiled.sha256"
+    with contextlib.suppress(OSError):  # a read-only installation keeps its cache elsewhere, and never changes
+        if not stamp.exists() or stamp.read_text() != h.hexdigest():
+            for old in (*stamp.parent.glob("*.nbi"), *stamp.parent.glob("*.nbc")):
+                old.unlink(missing_ok=True)
+            stamp.parent.mkdir(exist_ok=True)
+            stamp.write_text(h.hexdigest())
+
+
+def compiled(function: Callable) -> Callable:
+    """numba's njit, kept on disk, without the GIL; a division by zero gives inf or nan, which no bound ever rests on."""
+    from numba import njit
+
+    return njit(cache=True, nogil=True, error_model="numpy")(function)

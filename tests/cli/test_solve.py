@@ -49,7 +49,7 @@ def test_record_holds_weights_hashes_and_versions(nnspec, xor, tmp_path):
     record = json.loads((tmp_path / "xor.out" / "solution.json").read_text())
     assert set(record["networks"]["f"]) == {"h", "dense1"}
     assert np.shape(record["networks"]["f"]["h"]["weights"]) == (2, 2)
-    assert record["hashes"] == {str(xor): hashlib.sha256(xor.read_bytes()).hexdigest()}
+    assert record["hashes"] == {"xor.nns": hashlib.sha256(xor.read_bytes()).hexdigest()}
     assert {"nnspec", "python", "onnxruntime"} <= set(record["versions"])
     assert record["settings"]["gap"] == 1e-4
     assert record["settings"]["seed"] == 3

@@ -68,9 +68,6 @@ FOREIGN: dict[str, tuple[str, tuple[str, str] | None]] = {
     "++": ("write + once", None),
     "::": ("write : once", ("COLON", ":")),
     "%": ("there is no such operator; comments start with #", None),
-    "'": ('strings are in double quotes: "house.csv"', None),
-    "“": ('strings are in straight double quotes: "house.csv"', None),
-    "”": ('strings are in straight double quotes: "house.csv"', None),
     "→": ("write ->", ("ARROW", "->")),
     "⇒": ("write ==>", ("IMPLIES", "==>")),
     "⟹": ("write ==>", ("IMPLIES", "==>")),
@@ -180,13 +177,15 @@ def _not_a_token(place: Place) -> Mistake | None:
         start = Span(token.span.source, token.span.start, token.span.start + 1)
         return Mistake(diagnostic("NNS006", "this string does not end", start, help='close it with " on the same line'))
     if token.type == "JUNK":
-        return Mistake(diagnostic("NNS016", f"{_character(token.text)} has no meaning here", token.span))
+        quotes = 'strings are in double quotes: "house.csv"' if token.text in "'“”„`" else None
+        found = diagnostic("NNS016", f"{_character(token.text)} has no meaning here", token.span, help=quotes)
+        return Mistake(found)
     return None
 
 
 def _character(text: str) -> str:
     if text.isprintable():
-        return f"`{text}`"
+        return f"`{text}`" if text != "`" else "a backquote"
     name = unicodedata.name(text, "")
     return f"the character U+{ord(text):04X}" + (f" ({name.lower()})" if name else "")
 
@@ -284,14 +283,29 @@ def _unfinished(place: Place) -> Diagnostic:
 
 def _unexpected(place: Place) -> Diagnostic:
     token = place.tokens[place.index]
+    label = f"expected {expected(place.accepted)}"
+    return diagnostic("NNS002", f"unexpected `{token.text}`", token.span, label, help=_habit(place))
+
+
+def _habit(place: Place) -> str | None:
+    """How to write what is written so in other languages, or in a neighbouring form of this one."""
+    token, statement = place.tokens[place.index], place.tokens[0].type
     before = place.tokens[place.index - 1] if place.index else None
-    fix = None
-    operands = {"NAME", "NUMBER", "LPAR"} & {token.type}, {"NAME", "NUMBER", "RPAR"} & {before.type if before else ""}
-    if all(operands) and "STAR" in place.accepted:
-        fix = "a product needs `*`"
-    return diagnostic(
-        "NNS002", f"unexpected `{token.text}`", token.span, f"expected {expected(place.accepted)}", help=fix
-    )
+    if before is None:
+        return None
+    if (
+        token.type in {"NAME", "NUMBER", "LPAR"}
+        and before.type in {"NAME", "NUMBER", "RPAR"}
+        and "STAR" in place.accepted
+    ):
+        return "a product needs `*`"
+    if token.type == "LBRACE" and statement == "NET" and before.type == "EQUAL":
+        return "the graph form has no `=`: net f { x: input(2) ... }"
+    if token.type == "LBRACE" and before.type == "NAME":
+        return f"write {before.text}(... for i in S)"
+    if token.type == "COMPARE" and statement in {"VAR", "PARAM"}:
+        return "a range is written with `in`: in 0..10"
+    return None
 
 
 def expected(accepted: frozenset[str]) -> str:

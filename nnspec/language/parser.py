@@ -13,7 +13,7 @@ from nnspec.errors import Diagnostic, Source, Span, diagnostic
 from nnspec.language import syntax as s
 from nnspec.language.collector import no_collection
 from nnspec.language.grammar import UnexpectedToken, parser
-from nnspec.language.mistakes import Place, explain, first_on_line, is_start, resembles_start
+from nnspec.language.mistakes import STARTS, Place, explain, first_on_line, is_start, resembles_start
 from nnspec.language.tokens import tokenize
 from nnspec.language.tree import Problem, Token
 
@@ -57,34 +57,39 @@ class _Reader:
         if found:
             self.errors.append(found)
             return
-        first: int | None = 0
-        while first is not None and first < len(tokens) and not self.tired:
-            tokens = tokens[first:]
-            first = self._read_one(tokens)
+        while tokens and not self.tired:
+            tokens = self._read_one(tokens)
 
-    def _read_one(self, tokens: list[Token]) -> int | None:
-        """Read a statement; where to go on after a mistake that ends it, if there is such a place."""
+    def _read_one(self, tokens: list[Token]) -> list[Token]:
+        """Read the first statement of these tokens; what is left to be read after it."""
         state = parser().parse_interactive()
         last = tokens[-1].span.end
         end = Token("$END", Span(self.source, last, last), "")
+        index = 0
         try:
             for index, token in enumerate([*tokens, end]):
+                if index and is_start(tokens, index, surely=False) and "$END" in state.accepts():
+                    self._keep(state.feed_token(end), tokens)  # type: ignore[arg-type]  # any object with a `type` will do
+                    return tokens[index:]
                 try:
-                    result = state.feed_token(token)  # type: ignore[arg-type]  # any object with a `type` will do
+                    result = state.feed_token(token)  # type: ignore[arg-type]
                 except UnexpectedToken:
                     accepted = state.accepts()
                     mistake = explain(Place(tokens, index, frozenset(accepted)))
                     self.errors.append(mistake.found)
-                    if mistake.meant is None or self.tired:
-                        if "$END" in accepted:
-                            self._keep(state.feed_token(end), tokens)  # type: ignore[arg-type]
-                        return _resume(tokens, index)
-                    result = state.feed_token(Token(mistake.meant[0], token.span, mistake.meant[1]))  # type: ignore[arg-type]
+                    meant = mistake.meant and Token(mistake.meant[0], token.span, mistake.meant[1])
+                    if meant and not self.tired and not (index and meant.type in STARTS):
+                        result = state.feed_token(meant)  # type: ignore[arg-type]
+                        continue
+                    # what ends here may be complete, unless more of it stands on the same line
+                    if "$END" in accepted and first_on_line(tokens, index):
+                        self._keep(state.feed_token(end), tokens)  # type: ignore[arg-type]
+                    return [meant, *tokens[index + 1 :]] if meant else _resume(tokens, index)
         except Problem as problem:
             self.errors.append(problem.found)
-            return None
+            return _resume(tokens, index)
         self._keep(result, tokens)
-        return None
+        return []
 
     def _keep(self, statements: tuple[s.Statement, ...], tokens: list[Token]) -> None:
         if len(tokens) > s.MAX_DEPTH:  # each level of nesting needs a token
@@ -95,28 +100,25 @@ class _Reader:
         self.statements += statements
 
 
-def _resume(tokens: list[Token], index: int) -> int | None:
-    """The next place at or after a mistake where a statement may start that was not seen as one before."""
-    if is_start(tokens, index, surely=False) and index > 0:
-        return index
-    candidates = range(index + 1, len(tokens))
-    return next((i for i in candidates if first_on_line(tokens, i) and resembles_start(tokens, i)), None)
+def _resume(tokens: list[Token], index: int) -> list[Token]:
+    """The tokens from the next place at or after a mistake where a statement may start that was not seen before."""
+    if index and is_start(tokens, index, surely=False):
+        return tokens[index:]
+    places = range(index + 1, len(tokens))
+    return next((tokens[i:] for i in places if first_on_line(tokens, i) and resembles_start(tokens, i)), [])
 
 
 def _glued_number(tokens: list[Token]) -> Diagnostic | None:
     """`1.`, `2x`, `1.e5`: a number that runs into what follows; some of them would parse."""
     for token, after in pairwise(tokens):
         if token.type == "NUMBER" and token.span.end == after.span.start:
+            span = token.span.to(after.span)
             if after.type == "DOT":
-                return diagnostic(
-                    "NNS007", "a number needs digits on both sides of the dot", token.span.to(after.span),
-                    help=f"write {token.text}.0, or {token.text}..high for a range",
-                )  # fmt: skip
-            if after.type == "NAME" or after.text.isidentifier():
-                return diagnostic(
-                    "NNS007", "a number runs into a word", token.span.to(after.span),
-                    help=f"write {token.text} * {after.text} for a product; names start with a letter",
-                )  # fmt: skip
+                fix = f"write {token.text}.0, or {token.text}..high for a range"
+                return diagnostic("NNS007", "a number needs digits on both sides of the dot", span, help=fix)
+            if after.text.isidentifier():
+                fix = f"write {token.text} * {after.text} for a product; names start with a letter"
+                return diagnostic("NNS007", "a number runs into a word", span, help=fix)
     return None
 
 

@@ -257,3 +257,30 @@ def test_every_node_has_its_span_first() -> None:
     nodes = [node for node in vars(s).values() if isinstance(node, type) and issubclass(node, s.Node)]
     assert len(nodes) > 30
     assert all(fields(node)[0].name == "span" for node in nodes)
+
+
+# --- what is kept of a text with errors ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ("let a = 1\nlet b = \nlet c = 3", "ac"),
+        ("let a = 1\nhello\nlet c = 3", "ac"),
+        ("let a = 1 let = 2 let c = 3", "ac"),
+        ("let a = 1 2\nlet c = 3", "c"),
+        ("let a = 1 && 2\nlet c = 3", "ac"),
+        ("let a = (1\nlet b = 2", "b"),
+        ("let a = 1)\nlet b = 2", "b"),
+        ("lett a = 1\nlet b = 2", "ab"),
+        ("let a = 1\nlett b = 2 3\nlett c = 4", "ac"),
+        ("let a = @\nlett b = 2", "b"),
+        ('let a = "1\nlet b = 2', "b"),
+        ("let data = 1\nlet b = [set, 2]", "datab"),
+        ("minimize sse(f, data) let b = 2", "b"),
+    ],
+)
+def test_statements_beside_errors_are_kept(text: str, kept: str) -> None:
+    spec, errors = parse(text_source(text))
+    assert errors
+    assert "".join(node.name.name for node in spec.statements if isinstance(node, s.Let)) == kept

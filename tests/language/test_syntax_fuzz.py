@@ -96,6 +96,8 @@ HARD = {
     "unknown statements": "hello\n" * LONG,
     "many words": "hello " * LONG,
     "misspelt word in a long line": "minimize " + "x + " * LONG + "y wiht z",
+    "foreign operators": "constraint a" + " && a" * LONG,
+    "reserved words": "let x = [" + "let, " * LONG + "y]",
     "strings": 'let x = "' * LONG,
     "numbers": "let x = " + "1." * LONG,
     "digits": "let x = " + "9" * LONG,

@@ -180,12 +180,19 @@ def test_npz_arrays_of_one_and_two_dimensions() -> None:
     assert samples.x_names == ("X[0]", "X[1]", "extra")
 
 
+def test_npz_images_become_rows() -> None:
+    images = np.arange(24).reshape(2, 3, 4)
+    samples = read(npz(a=images, y=np.zeros(2)), ["a"], kind="npz")
+    np.testing.assert_array_equal(samples.x, images.reshape(2, 12))
+    assert len(samples.x_names) == 12
+
+
 def test_npz_refuses_what_is_no_number() -> None:
     y = np.zeros(2)
     assert "Python objects" in error(npz(a=np.array([{}, 1], dtype=object), y=y), kind="npz").message
     assert "NaN" in error(npz(a=np.array([1.0, np.nan]), y=y), kind="npz").message
     assert "does not hold numbers" in error(npz(a=np.array([1j, 2]), y=y), kind="npz").message
-    assert "dimensions" in error(npz(a=np.zeros((2, 2, 2)), y=y), kind="npz").message
+    assert "dimensions" in error(npz(a=np.zeros((2, 2, 2, 2)), y=y), kind="npz").message
     assert "3 rows of inputs, but 2 targets" in error(npz(a=np.zeros(3), y=y), kind="npz").message
     assert error(npz(b=np.zeros(3), y=y), kind="npz").code == "NNS063"
     assert error(npz(a=np.zeros((0, 2)), y=np.zeros(0)), kind="npz").code == "NNS065"

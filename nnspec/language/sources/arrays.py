@@ -13,7 +13,7 @@ from nnspec.language.sources.tables import Cells, Table, quoted
 
 
 def read_npz(content: bytes, file: str) -> Table:
-    """The arrays of an .npz archive. One- and two-dimensional arrays of numbers or, for classes, text."""
+    """The arrays of an .npz archive: numbers, or text for classes; (N,), (N, d), or images (N, rows, columns)."""
     if content[:6] == b"\x93NUMPY":
         raise DataError(
             "NNS062", f"{file} holds a single array without a name", "write it with numpy.savez(...)", "file"
@@ -43,11 +43,13 @@ def read_npz(content: bytes, file: str) -> Table:
             raise DataError("NNS062", f"{file}: array {quoted(name)} cannot be read", about=name) from None
         if not isinstance(array, np.ndarray) or array.dtype.kind not in "biufUS":
             raise DataError("NNS064", f"{file}: array {quoted(name)} does not hold numbers", about=name)
+        if array.ndim == 3:  # images (N, rows, columns): their order is clear, that of channels would not be
+            return array.reshape(len(array), array.shape[1] * array.shape[2])
         if array.ndim not in (1, 2):
             raise DataError(
                 "NNS066",
-                f"{file}: array {quoted(name)} has {array.ndim} dimensions, not 1 or 2",
-                "one row for each sample: a.reshape(len(a), -1)",
+                f"{file}: array {quoted(name)} has {array.ndim} dimensions, not 1, 2 or 3",
+                "one row for each sample, channels first in images: a.reshape(len(a), -1)",
                 name,
             )
         return array

@@ -13,9 +13,10 @@ from nnspec.errors import Diagnostic, Source, Span, diagnostic
 from nnspec.language import syntax as s
 from nnspec.language.collector import no_collection
 from nnspec.language.grammar import UnexpectedToken, parser
-from nnspec.language.mistakes import STARTS, Place, explain, first_on_line, is_start, resembles_start
+from nnspec.language.mistakes import Place, explain, first_on_line, is_start, resembles_start
 from nnspec.language.tokens import tokenize
 from nnspec.language.tree import Problem, Token
+from nnspec.language.vocabulary import STARTS
 
 MAX_ERRORS = 50  # more than anybody reads; binary junk would give thousands
 

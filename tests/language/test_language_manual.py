@@ -12,8 +12,8 @@ import pytest
 from nnspec.language.format import format_source
 from nnspec.language.includes import text_source
 from nnspec.language.load import check
-from nnspec.language.mistakes import STARTS
 from nnspec.language.render import render
+from nnspec.language.vocabulary import STARTS
 from nnspec.problem.network import ACTIVATIONS
 
 ROOT = Path(__file__).parents[2]

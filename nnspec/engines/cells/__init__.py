@@ -51,8 +51,9 @@ class CellsEngine:
 
 
 def _solve(problem: Problem, cells: CellProblem, limits: Limits, start: tuple[Point, ...],
-           on_progress: OnProgress | None, stop: threading.Event | None, path: str | Path | None) -> Outcome:  # fmt: skip
-    from nnspec.engines.cells.driver import Search, State, Stopped
+           on_progress: OnProgress | None, stop: threading.Event | None, path: str | Path | None
+           ) -> Outcome:  # fmt: skip
+    from nnspec.engines.cells.driver import Search, Stopped
     from nnspec.engines.cells.normal import REACH, denormalise, normalise, renormalise
 
     began = time.monotonic()
@@ -72,7 +73,9 @@ def _solve(problem: Problem, cells: CellProblem, limits: Limits, start: tuple[Po
         return True
 
     def report(state: State, bound: float) -> None:
-        new = state.best is not None and consider(cells.point(*denormalise(normal, cells, state.best, state.best_signs)))
+        new = state.best is not None and consider(
+            cells.point(*denormalise(normal, cells, state.best, state.best_signs))
+        )
         value = units(bound)
         told[0] = max(told[0], value)
         now = time.monotonic()

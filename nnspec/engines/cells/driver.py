@@ -1,7 +1,7 @@
 """Russian dolls (T15) around the tree search: subsets of the samples are solved to proof, each one inside the next.
 
-The loss is a sum over samples, so the optimum on a subset bounds that part of any larger problem from below. Subsets grow
-by the sample that the last optimal network gets most wrong. The doll's optimum then rises as fast as it can, so its
+The loss is a sum over samples, so the optimum on a subset bounds that part of any larger problem from below. Subsets
+grow by the sample that the last optimal network gets most wrong. The doll's optimum then rises as fast as it can, so its
 bound is nearly the incumbent when the easy samples come, and their subtrees are cut at once. A doll needs no more than
 a lower bound: it is proven to DOLL_GAP only, and only at every `step`-th size.
 
@@ -167,7 +167,8 @@ class Search:
         """A lower bound of the optimum on the instance's samples, within the gap of the incumbent."""
         s = self.state
         gap = self.gap if whole else max(DOLL_GAP, self.gap)
-        assert s.open is not None and s.theta is not None
+        assert s.open is not None
+        assert s.theta is not None
         incumbent = self.kernel.loss(s.theta, s.signs, instance.index)
         budget = FIRST_BUDGET
         while s.open:

@@ -173,7 +173,7 @@ class Writer:
         cache: dict[tuple[int, ...], list[int] | None] = {}
         same = all(b == self.boxes[0] for b in self.boxes)
         flip = self.slopes[0] == -1.0 and all(
-            low is None and high is None or (low is not None and high is not None and low == -high)
+            (low is None and high is None) or (low is not None and high is not None and low == -high)
             for neuron in self.boxes for side in neuron for low, high in side
         )  # fmt: skip
 

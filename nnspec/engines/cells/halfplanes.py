@@ -5,8 +5,8 @@ and up to complements of the half-planes that is their union or (exchange the cl
 optimum is the least number of errors of a union A or B of two half-planes, over both roles of the classes; a single
 half-plane and the constants are unions too.
 
-A half-plane matters only through its false positives F and its true positives T. If F(A) contains F(B) and T(B) contains
-T(A), A can be replaced by B in every union. So only half-planes that are maximal in this order remain, and pairs of
+A half-plane matters only through its false positives F and its true positives T. If F(A) contains F(B) and T(B)
+contains T(A), A can be replaced by B in every union. So only half-planes that are maximal in this order remain, and pairs of
 them are enumerated with counts first and bit sets second.
 
 Half-planes: the boundary of each can be moved until it passes through a sample, so they are found by turning a line
@@ -181,7 +181,8 @@ def maximal(bits: np.ndarray, f: np.ndarray, t: np.ndarray, positives: np.ndarra
 
 @njit(cache=True, nogil=True)
 def best_pair(bits: np.ndarray, f: np.ndarray, t: np.ndarray, all_positives: float, weights: np.ndarray,
-              positive_words: np.ndarray, uniform: bool, limit: float, control: np.ndarray) -> tuple[float, int, int]:  # fmt: skip
+              positive_words: np.ndarray, uniform: bool, limit: float, control: np.ndarray
+              ) -> tuple[float, int, int]:  # fmt: skip
     """The union of two sets (or one, j = i) with the least errors below `limit`: (errors, i, j), i = -1 if none."""
     count, words = bits.shape
     best = limit

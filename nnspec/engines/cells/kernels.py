@@ -143,7 +143,7 @@ class Linear(Kernel):
         return int(search_linear(features, cuts, instance.cone, instance.eps, constant, y, n.lo[instance.index],
                                  n.hi[instance.index], n.largest, instance.inverse, 0, instance.basis, instance.rest,
                                  self.neurons, n.symmetric, n.flip, n.box, n.box_rhs, n.output_box, n.sign_mask, REACH,
-                                 gap, gap_absolute, np.zeros(2), incumbent, theta, prefix, strong, budget, control, room,
+                                 gap, gap_absolute, incumbent, theta, prefix, strong, budget, control, room,
                                  *output))  # fmt: skip
 
 

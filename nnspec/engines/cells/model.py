@@ -192,13 +192,14 @@ def _threshold_reason(cells: CellProblem) -> str | None:
         return "the cells engine minimises errors with hidden weights and biases in boxes that have 0 inside"
     need = (2.0 if cells.activation.kind == "step" else 1.0) * cells.margin
     if min(-cells.out_lo.max(), cells.out_hi.min()) < need or min(-cells.c_lo, cells.c_hi) < cells.margin:
-        return (f"the cells engine minimises errors with output weights that reach -{need:g} and {need:g}, and an output "
-                f"bias that reaches -{cells.margin:g} and {cells.margin:g}")  # fmt: skip
+        return (f"the cells engine minimises errors with output weights that reach -{need:g} and {need:g}, and an "
+                f"output bias that reaches -{cells.margin:g} and {cells.margin:g}")  # fmt: skip
     return None
 
 
 def _boxes(hidden: Layer, output: Layer, inputs: int) -> str | tuple[np.ndarray, ...]:
-    assert hidden.weights is not None and output.weights is not None
+    assert hidden.weights is not None
+    assert output.weights is not None
     count = hidden.size
     zero = np.zeros((count, 1))
     b_lo, b_hi = (zero, zero) if hidden.bias is None else (hidden.bias.lo[:, None], hidden.bias.hi[:, None])

@@ -4,7 +4,7 @@ Inputs become (x - shift) / size per column, targets (y - level) / unit, so that
 data of size 1. theta and the boxes change with it: w'_j = wn_j unit / size_j, b' = unit bn - w'.shift, c = level +
 unit cn; a box stays a set of linear rows. Without a hidden bias there is no shift, without an output bias no level.
 
-Squared losses merge samples with equal inputs (T12): sum_m a_m (f - y_m)^2 = a (f - mean)^2 + constant with a = sum a_m.
+Squared losses merge samples with equal inputs: sum_m a_m (f - y_m)^2 = a (f - mean)^2 + constant with a = sum a_m.
 """
 
 from __future__ import annotations

@@ -95,15 +95,16 @@ def true_loss(theta: np.ndarray, signs: int, neurons: int, pieces: int, signed: 
 
 
 @njit(cache=True, nogil=True)
-def search(features: np.ndarray, cuts: np.ndarray, cone: np.ndarray, eps: np.ndarray, constant: np.ndarray, y: np.ndarray,
-           inverse: np.ndarray, fixed: int, basis: int, rest: np.ndarray, neurons: int, signed: bool, symmetric: bool,
+def search(features: np.ndarray, cuts: np.ndarray, cone: np.ndarray, eps: np.ndarray, constant: np.ndarray,
+           y: np.ndarray, inverse: np.ndarray, fixed: int, basis: int, rest: np.ndarray, neurons: int, signed: bool, symmetric: bool,
            flip: bool, box: np.ndarray, box_rhs: np.ndarray, output_box: np.ndarray, sign_mask: int, reach: float,
            gap: float, gap_absolute: float, margin: np.ndarray, incumbent: np.ndarray, theta_best: np.ndarray,
            prefix: np.ndarray, strong: int, budget: int, control: np.ndarray, room: int, open_prefix: np.ndarray,
            open_depth: np.ndarray, open_bound: np.ndarray, statistics: np.ndarray) -> int:  # fmt: skip
     """Explore the subtree below `prefix` (t0, neurons). See the module's docstring.
 
-    features (S, n, p), cuts (n, S-1, p), the same in coordinates of the cones (n, S-1, r), eps (n, S-1), constant and y (n,), rest (n + 1,).
+    features (S, n, p), cuts (n, S-1, p), the same in coordinates of the cones (n, S-1, r), eps (n, S-1), constant
+    and y (n,), rest (n + 1,).
     margin: (a, b), the rounding margin of a bound is a + b sqrt(bound).
     incumbent[0]: the loss to beat, [1]: its sign combination. theta_best (P,).
     When `budget` nodes are spent or control[0] is set, the open nodes go to open_* and BUDGET is returned.
@@ -269,7 +270,7 @@ def search(features: np.ndarray, cuts: np.ndarray, cone: np.ndarray, eps: np.nda
                     continue
                 m = sign_rows(t + 1, s, neurons, pieces, signed, cuts, chosen, box, box_rhs, output_box, rows, rhs)
                 centre[:] = 0.0
-                for attempt in range(3):
+                for _ in range(3):
                     work_lower[:, :] = lower[t + 1]
                     work_q[:] = q[t + 1]
                     base = rss[t + 1]
@@ -284,7 +285,7 @@ def search(features: np.ndarray, cuts: np.ndarray, cone: np.ndarray, eps: np.nda
                     for j in range(size):
                         away += (theta[j] - centre[j]) ** 2
                     value -= 4 * LEAF_RIDGE**2 * np.sqrt(away) * reach
-                    if not leaf or status == INFEASIBLE or status == FAILED or value >= cutoff:
+                    if not leaf or status in (INFEASIBLE, FAILED) or value >= cutoff:
                         break
                     # a second round about the solution makes the price of the ridge vanish
                     centre[:] = theta

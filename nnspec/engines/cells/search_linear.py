@@ -20,7 +20,8 @@ DRIFT = 1e-12
 
 @njit(cache=True, nogil=True)
 def linear_loss(theta: np.ndarray, signs: int, neurons: int, pieces: int, features: np.ndarray, cuts: np.ndarray,
-                constant: np.ndarray, y: np.ndarray, lo: np.ndarray, hi: np.ndarray, largest: bool) -> float:  # fmt: skip
+                constant: np.ndarray, y: np.ndarray, lo: np.ndarray, hi: np.ndarray, largest: bool
+                ) -> float:  # fmt: skip
     """The loss of the network itself."""
     n, p = y.shape[0], features.shape[2]
     total = 0.0
@@ -43,19 +44,18 @@ def linear_loss(theta: np.ndarray, signs: int, neurons: int, pieces: int, featur
 
 
 @njit(cache=True, nogil=True)
-def search_linear(features: np.ndarray, cuts: np.ndarray, cone: np.ndarray, eps: np.ndarray, constant: np.ndarray, y: np.ndarray, lo: np.ndarray,
-           hi: np.ndarray, largest: bool, inverse: np.ndarray, fixed: int, basis: int, rest: np.ndarray, neurons: int, symmetric: bool,
-           flip: bool, box: np.ndarray, box_rhs: np.ndarray, output_box: np.ndarray, sign_mask: int, reach: float,
-           gap: float, gap_absolute: float, margin: np.ndarray, incumbent: np.ndarray, theta_best: np.ndarray,
-           prefix: np.ndarray, strong: int, budget: int, control: np.ndarray, room: int, open_prefix: np.ndarray,
-           open_depth: np.ndarray, open_bound: np.ndarray, statistics: np.ndarray) -> int:  # fmt: skip
-    """Explore the subtree below `prefix` (t0, neurons). See the module's docstring.
+def search_linear(features: np.ndarray, cuts: np.ndarray, cone: np.ndarray, eps: np.ndarray, constant: np.ndarray,
+                  y: np.ndarray, lo: np.ndarray, hi: np.ndarray, largest: bool, inverse: np.ndarray, fixed: int,
+                  basis: int, rest: np.ndarray, neurons: int, symmetric: bool, flip: bool, box: np.ndarray,
+                  box_rhs: np.ndarray, output_box: np.ndarray, sign_mask: int, reach: float, gap: float,
+                  gap_absolute: float, incumbent: np.ndarray, theta_best: np.ndarray,
+                  prefix: np.ndarray, strong: int, budget: int, control: np.ndarray, room: int,
+                  open_prefix: np.ndarray, open_depth: np.ndarray, open_bound: np.ndarray, statistics: np.ndarray
+                  ) -> int:  # fmt: skip
+    """Explore the subtree below `prefix`; arguments and results are those of `search`.
 
-    features (S, n, p), cuts (n, S-1, p), the same in coordinates of the cones (n, S-1, r), eps (n, S-1), constant and y (n,), rest (n + 1,).
-    margin: (a, b), the rounding margin of a bound is a + b sqrt(bound).
-    incumbent[0]: the loss to beat, [1]: its sign combination. theta_best (P,).
-    When `budget` nodes are spent or control[0] is set, the open nodes go to open_* and BUDGET is returned.
-    statistics: nodes, leaves, solved leaves, failed leaves; float: [4] least bound of a failed leaf.
+    lo and hi (n,) are the slopes of the samples' losses; `largest`: the largest of them instead of their sum. The
+    rounding margin is part of every value here (`price`).
     """
     pieces, n, p = features.shape
     size = neurons * p + 1
@@ -113,7 +113,6 @@ def search_linear(features: np.ndarray, cuts: np.ndarray, cone: np.ndarray, eps:
     piece = np.zeros(neurons, dtype=np.int64)
     rows = np.zeros((room_rows, size))
     rhs = np.zeros(room_rows)
-    theta = np.zeros(size)
 
     for j in range(columns):
         basic[0, j] = j
@@ -139,7 +138,6 @@ def search_linear(features: np.ndarray, cuts: np.ndarray, cone: np.ndarray, eps:
                 children[t] = 0
             else:
                 cutoff = incumbent[0] - max(gap * incumbent[0], gap_absolute)
-                cutoff += margin[0] + margin[1] * np.sqrt(max(cutoff, 0.0))
                 for k in range(neurons):
                     pieces_allowed(t, k, basis, pieces, cone, eps, vertices, counts, pointer, allowed)
                 count = 0
@@ -211,7 +209,6 @@ def search_linear(features: np.ndarray, cuts: np.ndarray, cone: np.ndarray, eps:
         bound = child_bound[t, position[t]]
         position[t] += 1
         cutoff = incumbent[0] - max(gap * incumbent[0], gap_absolute)
-        cutoff += margin[0] + margin[1] * np.sqrt(max(cutoff, 0.0))
         if bound >= cutoff:
             continue
         if t >= t0:
@@ -280,8 +277,8 @@ def search_linear(features: np.ndarray, cuts: np.ndarray, cone: np.ndarray, eps:
                 work_is_basic[m0 : m0 + m] = False
                 work_basic[:] = basic[t + 1]
                 work_inv[:, :] = inv[t + 1]
-                optimal, value = solve(a, target, low, high, m0 + m, work_basic, work_is_basic, work_inv, work_u, work_theta,
-                                       residual, limit, 100 * columns + 400)  # fmt: skip
+                optimal, value = solve(a, target, low, high, m0 + m, work_basic, work_is_basic, work_inv, work_u,
+                                       work_theta, residual, limit, 100 * columns + 400)  # fmt: skip
                 if value >= limit:
                     mask[t + 1] &= ~(1 << s)
                     continue
@@ -296,7 +293,6 @@ def search_linear(features: np.ndarray, cuts: np.ndarray, cone: np.ndarray, eps:
                         incumbent[1] = s
                         theta_best[:] = work_theta[:size]
                         cutoff = incumbent[0] - max(gap * incumbent[0], gap_absolute)
-                        cutoff += margin[0] + margin[1] * np.sqrt(max(cutoff, 0.0))
                         limit = cutoff + price if largest else cutoff - rest[t + 1] + price
                     if value < cutoff:
                         statistics[4] = min(statistics[4], value)

@@ -104,7 +104,7 @@ class _Checker:
         same = all(b == self.box[0] for b in self.box)
         self.interchangeable = same
         self.flip = self.slopes[0] == -self.slopes[1] and all(
-            pair[0] is None and pair[1] is None or (None not in pair and pair[0] == -pair[1])
+            (pair[0] is None and pair[1] is None) or (None not in pair and pair[0] == -pair[1])
             for neuron in self.box for side in neuron for pair in side
         )  # fmt: skip
         self.nodes = self.certificates = 0
@@ -244,7 +244,7 @@ class _Checker:
             raise EvidenceError("the multipliers of a largest error exceed 1")
         for k, kind, j, multiplier in mu:
             m = Fraction(multiplier)
-            if m < 0 or signs is None and k >= 0:
+            if m < 0 or (signs is None and k >= 0):
                 raise EvidenceError("a multiplier is negative or belongs to no sign")
             if k < 0:
                 bound = self.c_box[0 if kind == "l" else 1]

@@ -24,7 +24,7 @@ def installed(name):
 def some(templates):
     """The slow ones with binaries a segment only once by default."""
     return [
-        pytest.param(k, n, marks=[pytest.mark.long] if n == "envelope_binary" and k != "tanh" else [])
+        pytest.param(k, n, marks=[pytest.mark.long] if n == "envelope_binary" and k != "softplus" else [])
         for k, n in templates
     ]
 

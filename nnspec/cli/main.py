@@ -74,12 +74,15 @@ def main(arguments: list[str] | None = None) -> None:
 
 def run(arguments: list[str] | None = None) -> int:
     """Run the command line; returns the exit status. No traceback reaches the user."""
+    given = sys.argv[1:] if arguments is None else arguments
     try:
-        status = commands.main(args=arguments, prog_name="nnspec", standalone_mode=False)
+        status = commands.main(args=given, prog_name="nnspec", standalone_mode=False)
         sys.stdout.flush()
         return status if isinstance(status, int) else 0
     except NnspecError as error:
         show(error)
+        if {"--json", "--json-stream"} & set(given):
+            _show_json(error)
         return EXIT_USAGE if isinstance(error, UsageError) else EXIT_SPEC
     except click.exceptions.Exit as stop:
         return stop.exit_code
@@ -102,6 +105,14 @@ def run(arguments: list[str] | None = None) -> int:
             err=True,
         )
         return EXIT_INTERNAL
+
+
+def _show_json(error: NnspecError) -> None:
+    """The same as one JSON object on stdout, for programs that asked for one."""
+    from nnspec.cli.check import plain
+    from nnspec.cli.options import echo_json
+
+    echo_json({"status": "error", "diagnostics": [plain(d) for d in error.diagnostics]})
 
 
 def show(error: NnspecError) -> None:

@@ -136,6 +136,15 @@ def test_errors_of_the_spec(nnspec, tmp_path):
     assert ended.status == 1
     assert "error[NNS" in ended.err
     assert nnspec("solve", "missing.nns").status == 1
+    ended = nnspec("solve", "bad.nns", "--json")
+    assert ended.json["status"] == "error"
+    assert ended.json["diagnostics"][0]["places"][0]["line"] == 1
+
+
+def test_stopped_without_a_solution(nnspec, tmp_path):
+    (tmp_path / "d.nns").write_text(LINES)
+    ended = nnspec("solve", "d.nns", "--time-limit", "0", "--json")
+    assert (ended.status, ended.json["status"], ended.json["objective"]) == (5, "limit", None)
 
 
 def test_files_of_others_are_not_overwritten(nnspec, xor, tmp_path):

@@ -1,4 +1,4 @@
-"""Networks to and from files. The ending of the name says the format: .onnx, .json (weights by layer name)."""
+"""Networks to and from files. The ending of the name says the format: .onnx."""
 
 from __future__ import annotations
 

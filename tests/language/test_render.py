@@ -94,6 +94,24 @@ def test_overlapping_labels() -> None:
     ]
 
 
+def test_overlapping_labels_without_texts() -> None:
+    assert lines(diagnostic("NNS001", "x", place("input(3)"), "", Label(place("net", ")"))))[2:] == [
+        "   |         ^^^^^^^^",
+        "   | ----------------",
+    ]
+
+
+def test_empty_lines_are_not_underlined() -> None:
+    assert lines(diagnostic("NNS001", "x", place("3 * l0", "let"))) == [
+        "   |",
+        " 6 |     + 3 * l0(f)",
+        "   |       ^^^^^^^^^",
+        "...",
+        " 8 |     let 名前 = a + \"日本\" + e\u0301 + x",
+        "   |     ^^^",
+    ]
+
+
 def test_several_lines() -> None:
     assert lines(diagnostic("NNS001", "x", place("sse", "l0"), "this")) == [
         "   |",

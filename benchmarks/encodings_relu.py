@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from itertools import pairwise
 
 import numpy as np
 
@@ -26,7 +27,7 @@ def instance(sizes: list[int], seed: int, gain: float) -> Problem:
     """minimize the output of a random ReLU network over the box [-1, 1]^n."""
     r = np.random.default_rng(seed)
     layers = [Layer("x", "input", (), (sizes[0],))]
-    for k, (n, m) in enumerate(zip(sizes, sizes[1:], strict=False)):
+    for k, (n, m) in enumerate(pairwise(sizes)):
         scale = gain / np.sqrt(n)
         w = Parameter.constant(f"f.h{k}.weights", r.uniform(-scale, scale, (m, n)))
         b = Parameter.constant(f"f.h{k}.bias", r.uniform(-scale, scale, m))
@@ -51,7 +52,8 @@ def main() -> None:
     problem = instance([int(n) for n in a.sizes.split(",")], a.seed, a.gain)
     backend = backends.get(a.backend)
     print(f"{a.sizes} on {a.backend}, bounds {a.bounds}, seed {a.seed}")
-    print(f"{'template':16} {'binaries':>8} {'build s':>8} {'solve s':>8} {'status':>10} {'incumbent':>12} {'bound':>12}")
+    heads = ("binaries", "build s", "solve s")
+    print(f"{'template':16} {' '.join(f'{h:>8}' for h in heads)} {'status':>10} {'incumbent':>12} {'bound':>12}")
     for template in a.templates.split(","):
         began = time.perf_counter()
         compiled = compile_problem(problem, {"relu": template}, backend=a.backend, bounds=a.bounds)

@@ -2,7 +2,7 @@
 
     python benchmarks/encodings_training.py [--backend scip] [--samples 12] [--seconds 20]
 
-This is what remains of two hidden neurons when their scale is removed: a convex MIQP. Every ReLU template is combined with
+This is what remains of two hidden neurons when their scale is removed: a convex MIQP. Every ReLU template meets
 both forms of the squares.
 """
 

@@ -204,7 +204,11 @@ def _check(problem: Problem, choices: Mapping[str, str]) -> None:
             template(key, name)
         elif key not in layers:
             close = difflib.get_close_matches(key, [*kinds(), *layers], 1)
-            hint = f"did you mean {close[0]!r}?" if close else f"kinds are {', '.join(kinds())}; layers are named net.layer"
+            hint = (
+                f"did you mean {close[0]!r}?"
+                if close
+                else f"kinds are {', '.join(kinds())}; layers are named net.layer"
+            )
             raise UsageError(diagnostic("NNS152", f"an encoding is chosen for {key!r}, which is no kind and no layer",
                                         help=hint))  # fmt: skip
 

@@ -63,8 +63,8 @@ class Failure:
     detail: str
 
 
-def conformance(kind: str, name: str, backends: Sequence[Solver], seed: int = 0, encodings: Mapping[str, str] | None = None
-                ) -> list[Failure]:  # fmt: skip
+def conformance(kind: str, name: str, backends: Sequence[Solver], seed: int = 0,
+                encodings: Mapping[str, str] | None = None) -> list[Failure]:  # fmt: skip
     """Run the suite on a template for each backend; an empty list if it passes. `kind` is an activation or "maxpool".
 
     Raises UnsupportedError if a backend cannot take the template's rows.
@@ -80,7 +80,7 @@ def _failures(kind: str, choices: Mapping[str, str], backends: Sequence[Solver],
             yield from test(kind, choices, backend, seed)
 
 
-# -- instances ----------------------------------------------------------------------------------------------------------
+# -- instances --------------------------------------------------------------------------------------------------------
 
 
 def _network(kind: str, r: np.random.Generator, free: bool = False) -> Network:
@@ -123,7 +123,7 @@ def _jumps(kind: str) -> bool:
     return kind in ("sign", "step")
 
 
-# -- the tests ----------------------------------------------------------------------------------------------------------
+# -- the tests --------------------------------------------------------------------------------------------------------
 
 
 def _points(kind: str, choices: Mapping[str, str], seed: int) -> list[Failure]:
@@ -247,7 +247,7 @@ def _against(kind: str, choices: Mapping[str, str], backend: Solver, seed: int) 
     return []
 
 
-# -- mutations ----------------------------------------------------------------------------------------------------------
+# -- mutations --------------------------------------------------------------------------------------------------------
 
 Encode = Callable[[Block], Affine]
 

@@ -233,8 +233,9 @@ class Expressions:
         """t >= each part."""
         bounds = [self.context.interval(p) for p in parts]
         lo, hi = max(float(b.lo) for b in bounds), max(float(b.hi) for b in bounds)
-        t = self.context.program.add_variables(_word(e), (), lo, hi, span=e.span,
-                                               complete=lambda x: np.max([p.value(x) for p in parts], axis=0))  # fmt: skip
+        t = self.context.program.add_variables(
+            _word(e), (), lo, hi, span=e.span, complete=lambda x: np.max([p.value(x) for p in parts], axis=0)
+        )
         for p in parts:
             self.context.program.add_linear(t - p, 0.0, np.inf, _word(e), e.span)
         return t

@@ -84,13 +84,15 @@ def maximum_indicator(block: Block) -> Affine:
 def top_class(context: Context, scores: Affine, path: str, margin: float = 0.0, span: Span | None = None) -> Affine:
     """One-hot binaries (N, C) for the largest of scores (N, C): b_c = 1 => s_c >= s_j + margin for every j != c.
 
-    With finite bounds as s_c - s_j >= margin - (margin - lo_cj) (1 - b_c), lo_cj the least difference. Ties go to any of
-    the largest unless a positive margin rules them out.
+    With finite bounds as s_c - s_j >= margin - (margin - lo_cj) (1 - b_c), lo_cj the least difference. Ties go to
+    any of the largest unless a positive margin rules them out.
     """
     program = context.program
     n, k = scores.shape
-    b = program.add_variables(f"{path}.class", (n, k), kind="binary", labels=(words((n,)), words((k,))), span=span,
-                              complete=lambda v: np.arange(k) == np.argmax(scores.value(v), axis=1)[:, None])  # fmt: skip
+    b = program.add_variables(
+        f"{path}.class", (n, k), kind="binary", labels=(words((n,)), words((k,))), span=span,
+        complete=lambda v: np.arange(k) == np.argmax(scores.value(v), axis=1)[:, None],
+    )  # fmt: skip
     program.add_linear(b.sum(axis=1), 1.0, 1.0, f"{path} is one class", span)
     pairs = np.array([(c, j) for c in range(k) for j in range(k) if j != c], dtype=np.int64).reshape(-1, 2)
     difference = scores[:, pairs[:, 0]] - scores[:, pairs[:, 1]]

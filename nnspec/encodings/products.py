@@ -15,13 +15,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from nnspec.bounds.interval import Interval
-from nnspec.encodings.context import Context
-from nnspec.program import Affine
+from nnspec.encodings.context import Context, assemble
+from nnspec.program import Affine, concatenate
 
 UNARY_VALUES = 5
 """Integers with at most this many values get one binary a value, others a binary expansion: the unary form has the
-tighter relaxation, the expansion fewer variables (measured in benchmarks/encodings_products.py)."""
+tighter relaxation, the expansion fewer variables."""
 
 
 def multiply(context: Context, a: Affine, b: Affine, name: str) -> Affine:
@@ -99,12 +98,14 @@ def _columns(context: Context, x: np.ndarray, y: np.ndarray, name: str) -> Affin
     if plain.any():
         a, b = Affine.variables(first[plain]), Affine.variables(second[plain])
         take(rest[plain], program.multiply(a, b, name))
+    by_column: dict[int, list[tuple[int, int]]] = {}
     for j in np.flatnonzero(~plain):
         chosen = discrete[j]
         assert chosen is not None
-        take(rest[[j]], times_discrete(context, chosen[0], Affine.variables([chosen[1]]), name))
-    from nnspec.encodings.context import assemble
-
+        by_column.setdefault(chosen[0], []).append((int(rest[j]), chosen[1]))
+    for column, partners in by_column.items():
+        positions, others = (np.array(part) for part in zip(*partners))
+        take(positions, times_discrete(context, column, Affine.variables(others), name))
     return assemble(len(x), [(o, p) for o, p in zip(order, parts) if len(o)])
 
 
@@ -151,29 +152,32 @@ def times_binary(context: Context, binary: np.ndarray, x: Affine, name: str) -> 
 
 
 def times_discrete(context: Context, column: int, x: Affine, name: str) -> Affine:
-    """w x for one discrete column w and an expression x of shape (1,)."""
+    """w x for one discrete column w and a vector of expressions x (n,)."""
     program = context.program
-    lo, hi = program.bounds(x)
+    n = x.size
+    lo, hi = (b.reshape(-1, 1) for b in program.bounds(x))
     if column not in context.selectors and _value_count(context, column) > UNARY_VALUES:
         offset, factors, bits = expansion(context, column)
-        parts = times_binary(context, bits, x[np.zeros(len(bits), dtype=int)], name)
-        return x * offset + (parts * factors).sum().reshape(1)
+        spread = x.reshape(n, 1).broadcast_to((n, len(bits))).reshape(-1)
+        parts = times_binary(context, np.tile(bits, n), spread, name).reshape(n, len(bits))
+        return x * offset + (parts * factors).sum(axis=1)
     values, columns = selector(context, column)
-    b = Affine.variables(columns)
-    if not (np.isfinite(lo[0]) and np.isfinite(hi[0])):
-        parts = times_binary(context, columns, x[np.zeros(len(columns), dtype=int)], name)
-        return (parts * values).sum().reshape(1)
+    if not (np.all(np.isfinite(lo)) and np.all(np.isfinite(hi))):
+        spread = x.reshape(n, 1).broadcast_to((n, len(columns))).reshape(-1)
+        parts = times_binary(context, np.tile(columns, n), spread, name).reshape(n, len(columns))
+        return (parts * values).sum(axis=1)
     # disaggregated: the last part is what the others leave over
-    n = len(values) - 1
-    spread = x[np.zeros(n, dtype=int)]
-    parts = program.add_variables(name, (n,), np.minimum(lo, 0.0), np.maximum(hi, 0.0),
-                                  complete=lambda v: b[:n].value(v) * spread.value(v))  # fmt: skip
-    last = x - parts.sum().reshape(1)
-    program.add_linear(parts - b[:n] * hi[0], -np.inf, 0.0, f"{name} <= hi b")
-    program.add_linear(parts - b[:n] * lo[0], 0.0, np.inf, f"{name} >= lo b")
-    program.add_linear(last - b[[n]] * hi[0], -np.inf, 0.0, f"{name} rest <= hi b")
-    program.add_linear(last - b[[n]] * lo[0], 0.0, np.inf, f"{name} rest >= lo b")
-    return (parts * values[:n]).sum().reshape(1) + last * values[n]
+    m = len(values) - 1
+    b = Affine.variables(np.tile(columns, (n, 1)))
+    parts = program.add_variables(
+        name, (n, m), np.minimum(lo, 0.0), np.maximum(hi, 0.0),
+        complete=lambda v: b[:, :m].value(v) * x.value(v)[:, None],
+    )  # fmt: skip
+    last = (x - parts.sum(axis=1)).reshape(n, 1)
+    every = concatenate([parts, last], axis=1)
+    program.add_linear(every - b * hi, -np.inf, 0.0, f"{name} <= hi b")
+    program.add_linear(every - b * lo, 0.0, np.inf, f"{name} >= lo b")
+    return (every * values).sum(axis=1)
 
 
 def selector(context: Context, column: int) -> tuple[np.ndarray, np.ndarray]:
@@ -218,7 +222,3 @@ def expansion(context: Context, column: int) -> tuple[float, np.ndarray, np.ndar
         program.add_linear((b * factors).sum().reshape(1) - w, -lo, -lo, f"bits of {name}")
         context.expansions[column] = float(lo), factors, b.columns
     return context.expansions[column]
-
-
-def interval_of(context: Context, e: Affine) -> Interval:
-    return context.interval(e)

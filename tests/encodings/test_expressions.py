@@ -208,7 +208,8 @@ def test_ties_are_substituted():
     r = np.random.default_rng(7)
     p = training("sse", "tanh", r, sizes=(2, 2, 1), samples=3)
     ties = (Tie(("f.h1.weights", 2), ("f.h1.weights", 1)), Tie(("f.h1.weights", 3), ("f.h1.weights", 0)),
-            Tie(("f.out.weights", 1), ("f.out.weights", 0), -1.0), Tie(("f.h1.bias", 1), ("f.h1.bias", 1), -1.0))  # fmt: skip
+            Tie(("f.out.weights", 1), ("f.out.weights", 0), -1.0),
+            Tie(("f.h1.bias", 1), ("f.h1.bias", 1), -1.0))  # fmt: skip
     from dataclasses import replace
 
     q = replace(p, ties=ties)

@@ -20,7 +20,7 @@ from nnspec.status import Limits, Status
 class Takes:
     """What a solver or file format accepts as it is."""
 
-    rows: frozenset[str]  # of nnspec.program.rows.ROW_KINDS; "convex" stands for convex quadratic rows alone
+    rows: frozenset[str]  # of nnspec.program.rows.ROW_KINDS
     functions: frozenset[str] = frozenset()  # of nnspec.program.functions.FUNCTIONS, for univariate rows
     objective: str = "linear"  # "linear" | "convex" | "quadratic"
     integer: bool = True

@@ -36,7 +36,9 @@ def run(task: Mapping[str, Any]) -> dict[str, Any]:
         limits = replace(limits, time=max(0.01, task["deadline"] - time.time()))
     answer = solve(task["solver"], model, limits, task["options"])
     if answer.pop("load"):
-        answer["x"] = np.array([np.nan if v.value is None else float(v.value) for v in variables])
+        # variables that occur in no row stay without a value: any will do
+        anything = np.clip(0.0, program.lo, program.hi)
+        answer["x"] = np.array([a if v.value is None else float(v.value) for a, v in zip(anything, variables)])
     return answer
 
 

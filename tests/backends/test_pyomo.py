@@ -103,6 +103,15 @@ def test_empty_rows():
     assert PyomoBackend("highs").solve(p, Limits(time=20)).status is Status.INFEASIBLE
 
 
+def test_variables_in_no_row():
+    p = Program()
+    x = p.add_variables("x", (2,), 1, 2)
+    p.minimize(x[0])
+    result = PyomoBackend("scip_direct").solve(p, Limits(time=20))
+    assert (result.status, result.objective) == (Status.OPTIMAL, pytest.approx(1))
+    assert p.violations(result.x) == []
+
+
 def test_fills_a_block_of_a_users_model():
     user = pyo.ConcreteModel()
     user.part = pyo.Block()

@@ -84,3 +84,20 @@ CODES: dict[str, str] = {
     "NNS085": "enforced symmetry that the scaling destroys",
     "NNS086": "two statements about one symmetry",
 }
+
+SOLVING_CODES: dict[str, str] = {
+    # from a Problem to a Program
+    "NNS150": "bounds that an encoding needs",
+    "NNS151": "symmetry that cannot be enforced",
+    "NNS152": "unknown encoding or kind of bounds",
+    "NNS153": "expression that no encoding can write",
+    "NNS154": "entry without a possible value",
+    # from a Program to a solver or a file
+    "NNS160": "solver that is not installed",
+    "NNS161": "row that a solver or format cannot take",
+    "NNS163": "setting that a solver does not take",
+    "NNS164": "unknown backend",
+    "NNS165": "unknown format of a program file",
+    "NNS166": "program above a licence's limits",
+}
+"""Codes of what is found only when a spec that `check` accepts is compiled or solved; `CODES` are those of `check`."""

@@ -1,4 +1,4 @@
-"""The suite: python benchmarks/suite.py [--limit SECONDS] [--only TEXT] [--methods a,b] [--markdown FILE]
+"""The suite: python benchmarks/suite.py [--limit S] [--only TEXT | --exact NAME] [--methods a,b] [--markdown FILE]
 
 Each instance is solved by nnspec and, in the same run, by the naive model on SCIP and on Gurobi, by the reduced model
 on Gurobi and by globoptiml where it can run (pip install globoptiml). Every time is that of a whole process, from start
@@ -96,7 +96,8 @@ def cell(found: dict, limit: float) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--limit", type=float, default=60.0)
-    parser.add_argument("--only", default="")
+    parser.add_argument("--only", default="", help="instances whose name contains this")
+    parser.add_argument("--exact", help="the instance with this name")
     parser.add_argument("--methods", default=",".join(METHODS))
     parser.add_argument("--markdown")
     parser.add_argument("--one", help=argparse.SUPPRESS)
@@ -110,7 +111,7 @@ def main() -> None:
              "|---" * (len(methods) + 3) + "|"]  # fmt: skip
     print(f"{platform.machine()}, Python {platform.python_version()}, limit {a.limit:g} s", flush=True)
     for instance in INSTANCES:
-        if a.only not in instance.name:
+        if a.only not in instance.name or a.exact not in (None, instance.name):
             continue
         results = {m: measure(instance, m, a.limit) for m in methods}
         ratio = ""

@@ -22,8 +22,8 @@ from nnspec.problem.problem import Point, Problem
 from nnspec.reductions import Case, Chain, reduce
 from nnspec.tolerances import FEASIBILITY, LOSS_MISMATCH, proven
 
-FEWEST_STARTS, MOST_STARTS, STARTS_A_UNIT = 200, 1200, 12
-"""Starts of the first local search: for small problems some for each weight and sample, since few optima are there."""
+PATIENCE_A_WEIGHT = 150
+"""The first local search ends when so many starts for each weight brought nothing better."""
 Explain = Callable[[str], None]
 
 
@@ -119,10 +119,8 @@ class _Run:
         began = time.monotonic()
         held = tuple(p for _, p in self.points)
         weights = sum(p.size for p in self.problem.free_parameters())
-        samples = sum(d.samples for d in self.problem.data.values())
-        starts = min(MOST_STARTS, max(FEWEST_STARTS, STARTS_A_UNIT * weights * samples))
-        found = local_search(self.problem, self.limits.seed, starts, None if left is None else 0.3 * left,
-                             first=held, stop=self.stop)  # fmt: skip
+        found = local_search(self.problem, self.limits.seed, None, None if left is None else 0.3 * left,
+                             first=held, stop=self.stop, patience=PATIENCE_A_WEIGHT * weights)  # fmt: skip
         new = [self.consider(p) for p in found]
         if self.points:
             self.say(f"first incumbent {self.value():.6g} by local search in {time.monotonic() - began:.1f} s")
@@ -216,8 +214,8 @@ class _Run:
         starts = self._images(case)
         cutoff = None
         if self.points and (not starts or starts[0][0] > self.upper):
-            # everything as good as the incumbent up to the gap counts as found
-            cutoff = self.sign * (self.upper - self.limits.gap * max(1e-9, abs(self.upper)))
+            # nothing within half the gap of the incumbent is worth finding (half, since solvers round too)
+            cutoff = self.sign * (self.upper - 0.5 * self.limits.gap * max(1e-9, abs(self.upper)))
         left = self.left()
         limits = replace(self.limits, time=None if left is None else left / rest, cutoff=cutoff)
 

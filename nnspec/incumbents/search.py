@@ -25,7 +25,7 @@ from nnspec.problem import evaluate
 from nnspec.problem.network import Network
 from nnspec.problem.problem import Point, Problem
 
-BATCH = 1000
+BATCH = 500
 STARTS = 4000
 _INFEASIBLE = 1e12
 _FEASIBLE = 5e-7
@@ -34,11 +34,11 @@ _KINKED = {"sae", "mae", "max_error", "pinball", "hinge", "l1"}
 
 def local_search(problem: Problem, seed: int = 0, starts: int | None = None, seconds: float | None = None,
                  keep: int = 10, first: tuple[Point, ...] = (), stop: threading.Event | None = None,
-                 ) -> list[Point]:  # fmt: skip
+                 patience: int | None = None) -> list[Point]:  # fmt: skip
     """Feasible points of a problem, best first; at most `keep`, with different objectives.
 
-    `starts` (default 4000, fewer for large networks) bounds the work, `seconds` the wall time; without `seconds` the
-    result depends on the seed alone. `first` are points to begin with besides the random ones. Problems without a
+    `starts` (default 4000, fewer for large networks) bounds the work, `seconds` the wall time, and with `patience` the
+    search ends when that many starts brought nothing better; without `seconds` the result depends on the seed alone. `first` are points to begin with besides the random ones. Problems without a
     network to train give [].
     """
     if not any(n.free for n in problem.networks.values()):
@@ -46,7 +46,7 @@ def local_search(problem: Problem, seed: int = 0, starts: int | None = None, sec
     search = _Search(problem, seed, seconds, stop)
     count = search.default_starts() if starts is None else starts
     with np.errstate(all="ignore"):
-        search.rounds(count, first)
+        search.rounds(count, first, patience)
         search.polish()
     return search.points(keep)
 
@@ -107,8 +107,8 @@ class _Search:
 
     # -- one round ---------------------------------------------------------------------------------------------
 
-    def rounds(self, count: int, first: tuple[Point, ...]) -> None:
-        done = 0
+    def rounds(self, count: int, first: tuple[Point, ...], patience: int | None) -> None:
+        done, improved, best = 0, 0, np.inf
         given = [self.c.vector(p) for p in first]
         if given:
             z = self.c.round(np.array(given))
@@ -128,6 +128,10 @@ class _Search:
                 z[: len(given)] = given
             self.improve(z, supports, fresh)
             done += size
+            if len(self.pool.f) and self.pool.f[0] < best - 1e-4 * abs(best):
+                improved, best = done, self.pool.f[0]
+            if patience is not None and done - improved >= patience:
+                break
         if self.discrete.any() and not self.over():
             self.descend()
 
@@ -135,14 +139,13 @@ class _Search:
         lo, hi = np.broadcast_to(self.c.lo, z.shape).copy(), np.broadcast_to(self.c.hi, z.shape).copy()
         allowed = threshold(self.c, self.limits(len(z)), priority)
         lo[~allowed], hi[~allowed] = 0.0, 0.0
-        deadline = self.deadline if len(self.pool.f) else None
         penalties = [10.0, 1e3, 1e5] if self.merit.constrained else [0.0]
         stages = self.stages
         for number, stage in enumerate(stages):
             part = slice(0, fresh) if number < len(stages) - 1 and "sharpness" in stage else slice(None)
             for penalty in penalties if number == len(stages) - 1 else penalties[:1]:
                 merit = partial(self.merit.value, penalty=penalty, **stage)
-                z[part], _ = minimise(merit, z[part], lo[part], hi[part], self.steps, 1e-6, deadline)
+                z[part], _ = minimise(merit, z[part], lo[part], hi[part], self.steps, 1e-6, self.deadline)
         if self.discrete.any():
             z = self.settle(z, lo, hi)
         self.finish(z, lo, hi)

@@ -108,4 +108,3 @@ def test_a_time_limit_leaves_a_network_and_a_valid_bound():
     assert r.status is Status.LIMIT
     assert r.point is not None
     assert r.bound is None or r.bound <= r.objective
-    assert r.seconds < 15

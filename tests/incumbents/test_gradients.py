@@ -5,9 +5,8 @@ import pytest
 
 from nnspec.incumbents import smooth
 from nnspec.incumbents.merit import Merit
-from nnspec.problem import Activation, Constraint, DataSet, Layer, Network, Objective, Parameter, Problem
+from nnspec.problem import Activation, Constraint, DataSet, Layer, Network, Objective, Parameter, Problem, losses
 from nnspec.problem import expression as ex
-from nnspec.problem import losses
 from nnspec.problem.evaluate import objective, value
 from tests.reductions.specs import network, problem, random_problem, times
 
@@ -23,7 +22,8 @@ def differences(f, z, h=1e-6):
 
 def check(p, **more):
     merit = Merit(p)
-    z = np.clip(np.random.default_rng(1).normal(size=(3, merit.coordinates.size)), merit.coordinates.lo, merit.coordinates.hi)
+    c = merit.coordinates
+    z = np.clip(np.random.default_rng(1).normal(size=(3, c.size)), c.lo, c.hi)
     f, g = merit.value(z, **more)
     for row in range(len(z)):
         numeric = differences(lambda u: merit.value(u, **more), z[row])
@@ -31,8 +31,10 @@ def check(p, **more):
     return merit, z, f
 
 
-@pytest.mark.parametrize("kind", ["linear", "relu", "leaky_relu", "abs", "hardtanh", "tanh", "sigmoid", "softplus", "gelu",
-                                  "silu"])  # fmt: skip
+SLOPED = ["linear", "relu", "leaky_relu", "abs", "hardtanh", "tanh", "sigmoid", "softplus", "gelu", "silu"]
+
+
+@pytest.mark.parametrize("kind", SLOPED)
 @pytest.mark.parametrize("hidden", [(3,), (2, 3)])
 def test_activations(kind, hidden):
     p = problem(network(2, list(hidden), Activation(kind, 0.1)), X, Y, [ex.Loss("sse", "f", "D")])
@@ -90,7 +92,7 @@ def test_expressions_and_constraints():
     rows = (ex.Comparison("<=", a, ex.Constant(-0.5)), ex.Comparison("==", ex.Product((a, b)), ex.Constant(0.2)),
             ex.Or((ex.Comparison(">=", a, ex.Constant(5.0)), ex.Comparison(">=", b, ex.Constant(4.0)))))  # fmt: skip
     p = Problem(p.name, p.networks, p.data, {}, p.objective, tuple(Constraint(r) for r in rows))
-    merit, z, f = check(p, penalty=3.0)
+    merit, z, _ = check(p, penalty=3.0)
     point = merit.coordinates.point(z[0])
     assert merit.value(z[:1])[0][0] == pytest.approx(value(p, point, e))
     assert merit.violation(z)[0] > 0
@@ -112,13 +114,14 @@ def test_graphs_with_convolutions_and_joins():
         Layer("fl", "flatten", ("s",), (8,)),
         Layer("fa", "flatten", ("a",), (8,)),
         Layer("j", "concat", ("fl", "fa"), (16,)),
-        Layer("out", "dense", ("j",), (2,), Activation("softmax"), free("out.weights", (2, 16)), free("out.bias", (2,))),
+        Layer("out", "dense", ("j",), (2,), Activation("softmax"), free("out.weights", (2, 16)),
+              free("out.bias", (2,))),
     )  # fmt: skip
     net = Network("f", layers, ("out",))
     data = DataSet("D", RNG.normal(size=(3, 12)), np.array([[0.0], [1.0], [1.0]]))
     for kind in ("cross_entropy", "errors"):
         p = Problem("g", {"f": net}, {"D": data}, {}, Objective("minimize", ex.Loss(kind, "f", "D")))
-        merit, z, f = check(p, eps=0.5 if kind == "errors" else 0.0)
+        merit, z, _ = check(p, eps=0.5 if kind == "errors" else 0.0)
         exact = merit.value(z[:1])[0][0]
         assert exact == pytest.approx(objective(p, merit.coordinates.point(z[0])))
 

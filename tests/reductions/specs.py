@@ -123,9 +123,11 @@ def random_problem(seed):
         entry = ex.ParameterRef(net.layers[1].weights.name, (0, 0))
         constraints.append(Constraint(ex.Comparison("<=", entry, ex.Constant(0.1)), "entry"))
     elif what == 6 and net.layers[1].weights.size > 1:
-        more["ties"] = (Tie((net.layers[1].weights.name, 0), (net.layers[1].weights.name, 1), float(rng.choice([1, -1]))),)
+        name = net.layers[1].weights.name
+        more["ties"] = (Tie((name, 0), (name, 1), float(rng.choice([1, -1]))),)
     elif what == 7:
-        more["break_symmetry"] = (BreakSymmetry("f", str(rng.choice([*layers[:-1]])), (str(rng.choice(["none", "scaling"])),)),)
+        kinds = (str(rng.choice(["none", "scaling"])),)
+        more["break_symmetry"] = (BreakSymmetry("f", str(rng.choice([*layers[:-1]])), kinds),)
     elif what == 8:
         terms += [times(0.1, ex.Size("l2", "f", layer)) for layer in layers[-2:]]
     elif what == 9:

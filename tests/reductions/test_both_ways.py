@@ -26,10 +26,8 @@ def disagreements(problem, cases, upper, rng, count=12):
         if violations(problem, point, 0.0) or value > upper:
             continue
         images = [(c, q) for c in cases if (q := c.forward(point)) is not None]
-        good = [
-            q for c, q in images
-            if not violations(c.problem, q, TOLERANCE) and objective(c.problem, q) <= value + TOLERANCE * max(1, abs(value))
-        ]  # fmt: skip
+        limit = value + TOLERANCE * max(1, abs(value))
+        good = [q for c, q in images if not violations(c.problem, q, TOLERANCE) and objective(c.problem, q) <= limit]
         if not good:
             wrong.append(f"a point with value {value} is lost")
     for case in cases:

@@ -71,6 +71,9 @@ def test_reduced_optima_on_more_small_problems():
 def test_relaxed_decay_falls_back_where_a_box_binds():
     """Without decay of the biases and with a narrow box for them, the sum of norms is only a bound."""
     x, y = np.array([[-1.0], [0.0], [1.0]]), np.array([[1.0], [0.0], [0.0]])
-    net = network(1, [1], Activation("relu"), box=lambda i, role: (-0.3, 0.3) if (i, role) == (0, "bias") else (-3.0, 3.0))
+    def box(i, role):
+        return (-0.3, 0.3) if (i, role) == (0, "bias") else (-3.0, 3.0)
+
+    net = network(1, [1], Activation("relu"), box=box)
     p = problem(net, x, y, [ex.Loss("sse", "f", "D"), times(0.05, ex.Size("l2", "f"))])
     assert agrees(p, 1, 30)

@@ -51,7 +51,8 @@ def test_scaling_under_a_penalty(kind):
 
 def test_scaling_with_a_named_weight():
     p = spec()
-    p = replace(p, constraints=(Constraint(ex.Comparison("<=", ex.ParameterRef("f.h1.weights", (0, 0)), ex.Constant(0.1))),))
+    entry = ex.ParameterRef("f.h1.weights", (0, 0))
+    p = replace(p, constraints=(Constraint(ex.Comparison("<=", entry, ex.Constant(0.1))),))
     assert "names a single weight" in Scaling().applies(p, np.inf)
     assert caught(p, forced_scaling(p))
 
@@ -92,9 +93,12 @@ def test_decay_with_a_wrong_factor():
     p = spec(terms=[times(0.1, ex.Size("l2", "f", biases=True))], box=(-30.0, 30.0))
     cases = Decay().apply(p, np.inf).cases
     assert not caught(p, cases)
-    doubled = [replace(c, problem=replace(c.problem, objective=replace(c.problem.objective, expression=ex.Sum(
-        (c.problem.objective.expression, times(0.1, ex.Size("norm", "f", "h1", biases=True))))))) for c in cases]  # fmt: skip
-    assert caught(p, doubled)
+    more = times(0.1, ex.Size("norm", "f", "h1", biases=True))
+
+    def with_more(q):
+        return replace(q, objective=replace(q.objective, expression=ex.Sum((q.objective.expression, more))))
+
+    assert caught(p, [replace(c, problem=with_more(c.problem)) for c in cases])
 
 
 def test_penalty_bounds_from_a_wrong_incumbent():

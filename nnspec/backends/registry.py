@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from nnspec.backends.interface import Availability, Backend
 from nnspec.errors import UsageError, diagnostic
+from nnspec.program.rows import ROW_KINDS
 
 PYOMO_SOLVERS = ("scip_direct", "highs", "gurobi_direct", "gurobi_persistent", "gurobi_direct_minlp", "ipopt")
 """Those behind Pyomo that `nnspec backends` looks for; any other that Pyomo knows can be named as well."""
@@ -46,7 +47,7 @@ class Installed:
 
     name: str
     availability: Availability
-    takes: str  # row kinds and functions, in words
+    takes: str  # row kinds and functions that need no bridge, in words
 
 
 def installed() -> list[Installed]:
@@ -55,6 +56,8 @@ def installed() -> list[Installed]:
     for name in ("scip", "highs", "gurobi", *(f"pyomo:{n}" for n in PYOMO_SOLVERS)):
         backend = get(name)
         takes = backend.takes
-        words = ", ".join(sorted(takes.rows) + sorted(takes.functions))
-        lines.append(Installed(name, backend.available(), words))
+        rows = ", ".join(k for k in ROW_KINDS if k in takes.rows and k != "univariate")
+        functions = f"; functions {', '.join(sorted(takes.functions))}" if takes.functions else ""
+        objective = "; convex quadratic objectives of real variables" if takes.objective == "convex" else ""
+        lines.append(Installed(name, backend.available(), f"{rows} rows{functions}{objective}"))
     return lines

@@ -38,8 +38,8 @@ def local_search(problem: Problem, seed: int = 0, starts: int | None = None, sec
     """Feasible points of a problem, best first; at most `keep`, with different objectives.
 
     `starts` (default 4000, fewer for large networks) bounds the work, `seconds` the wall time, and with `patience` the
-    search ends when that many starts brought nothing better; without `seconds` the result depends on the seed alone. `first` are points to begin with besides the random ones. Problems without a
-    network to train give [].
+    search ends when that many starts brought nothing better; without `seconds` the result depends on the seed alone.
+    `first` are points to begin with besides the random ones. Problems without a network to train give [].
     """
     if not any(n.free for n in problem.networks.values()):
         return []

@@ -34,13 +34,15 @@ def engine_named(name: str, backend: str | None = None, encodings: Mapping[str, 
         from nnspec.engines.boxes import BoxesEngine
 
         return BoxesEngine(**(files or {}))
-    if files and name in ENGINES:
-        raise UnsupportedError(Diagnostic("NNS328", f"the {name} engine writes no {' and no '.join(files)}",
-                                          help="only the boxes engine does"))  # fmt: skip
+    lacking = [kind for kind in files or () if name == "solver" or (name, kind) == ("cells", "checkpoint")]
+    if lacking:
+        able = "the engines cells and boxes do" if lacking == ["certificate"] else "the boxes engine does"
+        kinds = " and no ".join(lacking)
+        raise UnsupportedError(Diagnostic("NNS328", f"the {name} engine writes no {kinds}", help=able))
     if name == "cells":
         from nnspec.engines.cells import CellsEngine
 
-        return CellsEngine()
+        return CellsEngine((files or {}).get("certificate"))
     if name == "solver":
         from nnspec.engines.solver.engine import SolverEngine
 

@@ -144,8 +144,32 @@ def test_proofs_are_written_and_verified(nnspec, tmp_path):
     assert nnspec("verify", "proof.npz", "--spec", "other.nns").status == 1
     content = (tmp_path / "proof.npz").read_bytes()
     (tmp_path / "cut.npz").write_bytes(content[: len(content) // 2])
-    assert nnspec("verify", "cut.npz").status == 2
+    assert nnspec("verify", "cut.npz").status == 1
+    ended = nnspec("verify", "cut.npz")
+    assert "FAILS" in ended.out
     ended = nnspec("solve", "t.nns", "--certificate", "proof.npz", "--engine", "solver")
     assert ended.status == 1
     assert "writes no certificate" in ended.err
     assert nnspec("solve", "t.nns", "--certificate", "nowhere/proof.npz").status == 2
+
+
+RELU = """data D = table(x = [[-1], [-0.5], [0], [0.5], [1]], y = [-1, -0.2, 0.2, 0.9, 0.7])
+net f = input(1) -> h: dense(1, relu) -> out: dense(1) with weights in -2..2, biases in -2..2
+minimize sse(f, D)
+"""
+
+
+def test_proofs_of_the_cells_engine(nnspec, tmp_path):
+    (tmp_path / "r.nns").write_text(RELU)
+    assert nnspec("solve", "r.nns", "--engine", "cells", "--certificate", "proof.gz").status == 0
+    ended = nnspec("verify", "proof.gz", "--spec", "r.nns")
+    assert ended.status == 0
+    assert "it is a proof about this spec" in ended.out
+    for old, new in (("0.9", "0.8"), ("biases in -2..2", "biases in -3..3"), ("relu", "abs")):
+        (tmp_path / "other.nns").write_text(RELU.replace(old, new))
+        assert nnspec("verify", "proof.gz", "--spec", "other.nns").status == 1
+    content = bytearray((tmp_path / "proof.gz").read_bytes())
+    (tmp_path / "cut.gz").write_bytes(content[: len(content) // 2])
+    assert nnspec("verify", "cut.gz").status == 1
+    ended = nnspec("solve", "r.nns", "--engine", "cells", "--checkpoint", "state")
+    assert (ended.status, "writes no checkpoint" in ended.err) == (1, True)

@@ -21,7 +21,7 @@ def solve(instance: Instance, limit: float) -> dict:
     problem = load_problem(instance.spec)
     e = problem.objective.expression
     if not (isinstance(e, ex.Loss) and e.kind == "sse") or any(x.l0 is not None for x in problem.networks["f"].layers):
-        return {"error": "globoptiml has no such objective or budget"}
+        return {"error": "only plain sums of squares are set up"}
     import optiml
     from optiml.losses import SSELoss
     from pyomo.contrib.solver.common.factory import SolverFactory

@@ -73,17 +73,20 @@ class Compiled:
         program = self.program
         x = np.clip(x, program.lo, program.hi)
         x = np.where(program.discrete, np.round(x), x)
-        parameters = {}
+        parameters, zeros = {}, {}
         for p in self.parameters.tensors.values():
             value = self.parameters.expressions[p.name].value(x)
             if p.name in self.nonzero:
-                value = np.where(self.nonzero[p.name].value(x) < 0.5, 0.0, value)
+                zeros[p.name] = self.nonzero[p.name].value(x) < 0.5
+                value = np.where(zeros[p.name], 0.0, value)
             if p.kind == "set":
                 values = np.asarray(p.values)
                 value = values[np.argmin(np.abs(value[..., None] - values), axis=-1)]
             parameters[p.name] = value + 0.0
         centre_jumps(self.problem, self.runs.all if self.runs is not None else (), x, parameters, self.nonzero)
         lift_margins(self.problem, parameters)
+        for name, zero in zeros.items():  # a centred bias that does not count must stay away
+            parameters[name] = np.where(zero, 0.0, parameters[name])
         return Point(parameters, {name: float(c.value(x)) for name, c in self.variables.items()})
 
 

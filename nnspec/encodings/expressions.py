@@ -26,7 +26,6 @@ from nnspec.problem import expression as ex
 from nnspec.problem.network import Activation
 from nnspec.program import Affine, Quadratic, product, stack
 
-_CURVATURE = {"exp": 1, "log": -1, "sqrt": -1}
 _FUNCTIONS: dict[str, Callable[[float], float]] = {
     "exp": math.exp, "log": math.log, "sqrt": math.sqrt, "sin": math.sin, "cos": math.cos, "tanh": math.tanh,
     "abs": abs,
@@ -196,9 +195,9 @@ class Expressions:
     def _function(self, e: ex.Expression, name: str, a: ex.Expression, direction: int) -> Quadratic:
         if name == "sqrt" and direction > 0 and (members := self._norm_of(a)) is not None:
             return Quadratic.of(self._norm(e, members))
-        curvature = _CURVATURE.get(name)
-        # an increasing function passes the direction on: exp of an overestimate is an overestimate
-        argument = self.affine(a, direction if curvature is not None or name == "tanh" else 0)
+        # an increasing function passes the direction on: exp of an overestimate is an overestimate; log and sqrt do
+        # not, since an overestimate may lie in their domain where the argument does not
+        argument = self.affine(a, direction if name in ("exp", "tanh") else 0)
         if argument.is_constant:
             return Quadratic.of(_FUNCTIONS[name](float(argument.constant[0])))
         if name in ("log", "sqrt"):

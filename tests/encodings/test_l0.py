@@ -91,3 +91,26 @@ def test_discrete_domains_need_few_binaries(domain):
         )
     result = ScipBackend().solve(compiled.program, Limits(time=5))
     assert round(result.objective) == (9 if domain == "two" else 0)
+
+
+def test_a_bias_that_does_not_count_stays_zero():
+    """Centring sign neurons must not bring a bias back that the budget excludes."""
+    r = np.random.default_rng(3)
+    p = training("sse", "sign", r, sizes=(2, 2, 1), samples=3)
+    f = p.networks["f"]
+    layers = tuple(replace(o, l0=2) if o.name == "h1" else o for o in f.layers)
+    q = Problem("p", {"f": replace(f, layers=layers)}, p.data, {}, p.objective)
+    compiled = compile_problem(q)
+    result = ScipBackend().solve(compiled.program, Limits(time=5))
+    point = compiled.point(result.x)
+    assert nonzeros(q.networks["f"], point, "h1") <= 2
+
+
+def test_logarithm_of_an_overestimate():
+    """minimize log(max(x, y) - 1): the argument must be exact, or its domain is lost."""
+    from nnspec.problem import Variable
+
+    x, y = ex.VariableRef("x"), ex.VariableRef("y")
+    inner = ex.Sum((ex.Function("max", (x, y)), ex.Constant(-1.0)))
+    variables = {"x": Variable("x", 0.0, 3.0), "y": Variable("y", 1.5, 2.0)}
+    check(Problem("p", {}, {}, variables, Objective("minimize", ex.Function("log", (inner,)))), time=5.0)

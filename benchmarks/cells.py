@@ -1,4 +1,4 @@
-"""The instances of the cells engine: seconds of a whole process, and SCIP and Gurobi on the reduced model in the same run.
+"""The instances of the cells engine: seconds of a whole process; SCIP and Gurobi on the reduced model in the same run.
 
     python benchmarks/cells.py [--solvers] [--limit 600] [instance ...]
 
@@ -29,7 +29,7 @@ def instance(name: str) -> tuple[np.ndarray, np.ndarray, int, str, str]:
     """x, y, neurons, activation, loss."""
     if name == "errors":
         r = np.random.RandomState(0)
-        x = np.vstack([r.randn(350, 2), r.randn(350, 2) + [1.5, 0.0]])
+        x = np.vstack([r.randn(350, 2), r.randn(350, 2) + np.array([[1.5, 0.0]])])
         return x, np.repeat([0.0, 1.0], 350), 2, "step", "errors"
     if name in ("petal", "iris1", "iris2"):
         from sklearn.datasets import load_iris
@@ -73,7 +73,6 @@ def run_cells(name: str, limit: float) -> dict[str, object]:
 
 def run_solver(name: str, limit: float, solver: str) -> dict[str, object]:
     x, y, neurons, _, kind = instance(name)
-    n, d = x.shape
     box = 10.0
     big = box * (np.abs(x).sum(1).max() + 1)
     results = []

@@ -30,9 +30,13 @@ class CellsEngine:
 
     name = "cells"
 
-    def __init__(self, evidence: str | Path | None = None) -> None:
-        """`evidence`: where to write a proof that `nnspec.engines.cells.verify.verify` re-checks (small problems)."""
-        self.evidence = evidence
+    def __init__(self, evidence: str | Path | None = None, checkpoint: str | Path | None = None) -> None:
+        """`evidence`: where to write a proof that `nnspec.engines.cells.verify.verify` re-checks (small problems).
+
+        `checkpoint`: a file that an unfinished search is written to, and that a search begins from if it exists (except
+        for `errors`); removed when the search is finished. One of another problem or gap raises CheckpointError.
+        """
+        self.evidence, self.checkpoint = evidence, checkpoint
 
     def accepts(self, problem: Problem) -> str | None:
         """None if the engine solves the problem to proof, else the reason in the user's words."""
@@ -47,12 +51,13 @@ class CellsEngine:
             raise ValueError(cells)
         if cells.kind == "errors":
             return _solve_errors(problem, cells, limits, on_progress, stop)
-        return _solve(problem, cells, limits, start, on_progress, stop, self.evidence)
+        return _solve(problem, cells, limits, start, on_progress, stop, self.evidence, self.checkpoint)
 
 
 def _solve(problem: Problem, cells: CellProblem, limits: Limits, start: tuple[Point, ...],
-           on_progress: OnProgress | None, stop: threading.Event | None, path: str | Path | None
-           ) -> Outcome:  # fmt: skip
+           on_progress: OnProgress | None, stop: threading.Event | None, path: str | Path | None,
+           checkpoint: str | Path | None) -> Outcome:  # fmt: skip
+    from nnspec.engines.cells.checkpoint import load, save
     from nnspec.engines.cells.driver import Search, Stopped
     from nnspec.engines.cells.normal import REACH, denormalise, normalise, renormalise
 
@@ -93,14 +98,21 @@ def _solve(problem: Problem, cells: CellProblem, limits: Limits, start: tuple[Po
         theta, signs = renormalise(normal, cells, *cells.reduced(point))
         consider(point)
         search.state.theta, search.state.signs = theta, signs
+    if checkpoint is not None and Path(checkpoint).exists():
+        search.state = load(checkpoint, normal, cells.neurons, limits.gap)
+        told[0] = units(search.state.proven[-1])
     status = Status.OPTIMAL
     try:
         told[0] = max(told[0], units(search.run()))
-        report(search.state, 0.0)
     except Stopped as reason:
         status = Status.INTERRUPTED if str(reason) == "stop" else Status.LIMIT
+        if checkpoint is not None:
+            save(checkpoint, search.state, normal, limits.gap)
     finally:
         search.pool.shutdown()
+    report(search.state, 0.0)
+    if checkpoint is not None and status is Status.OPTIMAL:
+        Path(checkpoint).unlink(missing_ok=True)
     value, point = best[0]
     bound = min(told[0], value)
     if status is Status.OPTIMAL and not proven(value, bound, limits.gap * (1 + 1e-9)):

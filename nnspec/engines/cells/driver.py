@@ -1,7 +1,8 @@
 """Russian dolls (T15) around the tree search: subsets of the samples are solved to proof, each one inside the next.
 
 The loss is a sum over samples, so the optimum on a subset bounds that part of any larger problem from below. Subsets
-grow by the sample that the last optimal network gets most wrong. The doll's optimum then rises as fast as it can, so its
+grow by the sample that the last optimal network gets most wrong. The doll's optimum then rises as fast as it can, so
+its
 bound is nearly the incumbent when the easy samples come, and their subtrees are cut at once. A doll needs no more than
 a lower bound: it is proven to DOLL_GAP only, and only at every `step`-th size.
 
@@ -125,6 +126,7 @@ class Search:
                 bound = self.prove(instance, whole)
                 last_proven = n
                 s.proofs.append((n, bound))
+                self.try_everywhere()
                 s.open = None
                 bound = max(bound, s.proven[min(n, len(s.proven)) - 1])
                 s.proven[n:] = [bound]
@@ -136,10 +138,17 @@ class Search:
             self.check()
             self.grow()
 
+    def try_everywhere(self) -> None:
+        """A doll's network, moved downhill on all samples, may be a new incumbent."""
+        s, everything = self.state, np.arange(self.normal.samples)
+        loss, theta, signs = self.kernel.improve(everything, s.theta, s.signs, 0, self.seed)
+        if loss < s.best_loss:
+            s.best_loss, s.best, s.best_signs = loss, theta, signs
+
     def stride(self, n: int) -> int:
         if self.step:
             return self.step
-        return 1 if n < 2 * self.size else 4
+        return 1 if n < 2 * self.size else 16 if self.neurons == 1 else 4
 
     def seed_order(self) -> list[int]:
         """Samples that span, far from each other; newest first."""

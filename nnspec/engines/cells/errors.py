@@ -105,10 +105,14 @@ def fewest_errors(x: np.ndarray, y: np.ndarray, weights: np.ndarray, neurons: in
                     if a < 0:
                         break
                     i, j = int(keep[a]), int(keep[b])
-                planes, struck = [], []
+                planes: list[np.ndarray] = []
+                struck: list[int] = []
                 for k in sorted({i, j}):
-                    plane = separate(x, _mask(bits[k], len(x)))
-                    (struck if plane is None else planes).append(k if plane is None else plane)
+                    found = separate(x, _mask(bits[k], len(x)))
+                    if found is None:
+                        struck.append(k)
+                    else:
+                        planes.append(found)
                 if not struck:
                     best = Region(errors, negated, tuple(planes), True)
                 bits, f, t = (np.delete(a, struck, axis=0) for a in (bits, f, t))

@@ -245,6 +245,7 @@ def write_evidence(path: str | Path, cells: CellProblem, normal: Normal, order: 
         proven.append((len(samples), claim))
         best = max(best, claim)
     hidden, v, c = network
+    bound = float(np.nextafter(cells.offset + cells.scale * best, -np.inf))
     content = {
         "version": VERSION,
         "problem": {
@@ -255,8 +256,8 @@ def write_evidence(path: str | Path, cells: CellProblem, normal: Normal, order: 
         },
         "reach": reach, "scale": cells.scale, "offset": cells.offset, "statements": statements,
         "network": {"hidden": hidden[:, : writer.columns].tolist(), "v": v.tolist(), "c": float(c)},
-        "objective": objective, "bound": float(np.nextafter(cells.offset + cells.scale * best, -np.inf)),
+        "objective": objective, "bound": bound,
     }  # fmt: skip
     content["sha256"] = digest(content)
     Path(path).write_bytes(gzip.compress(json.dumps(content, separators=(",", ":")).encode(), mtime=0))
-    return float(content["bound"])
+    return bound

@@ -6,7 +6,8 @@ optimum is the least number of errors of a union A or B of two half-planes, over
 half-plane and the constants are unions too.
 
 A half-plane matters only through its false positives F and its true positives T. If F(A) contains F(B) and T(B)
-contains T(A), A can be replaced by B in every union. So only half-planes that are maximal in this order remain, and pairs of
+contains T(A), A can be replaced by B in every union. So only half-planes that are maximal in this order remain, and
+pairs of
 them are enumerated with counts first and bit sets second.
 
 Half-planes: the boundary of each can be moved until it passes through a sample, so they are found by turning a line
@@ -16,6 +17,7 @@ that a line can separate is lost. A set that no line separates may be among them
 weights are computed (a linear program with a margin), struck off, and the enumeration repeated.
 """
 
+# mypy: disable-error-code="arg-type,call-arg,assignment"
 from __future__ import annotations
 
 import numpy as np

@@ -4,6 +4,8 @@ Both work on a Normal and a list of its samples. `loss` is the network's true lo
 the tree below a prefix, `sample_losses` each sample's share of the loss.
 """
 
+# mypy: disable-error-code="arg-type,call-arg"
+# (calls of compiled functions: star arguments are beyond the stubs of numba)
 from __future__ import annotations
 
 from dataclasses import dataclass

@@ -4,14 +4,17 @@ minimise  sum_i max(lo_i r_i, hi_i r_i),  r = y - A theta,  lo_i <= 0 <= hi_i,
 
 whose dual is  maximise y'u  subject to  A'u = 0,  lo <= u <= hi. An absolute value has (lo, hi) = (-1, 1), a pinball
 loss (q - 1, q), a hinge max(0, M - s o) the row s o, y = M and (0, 1), a constraint g.theta >= h the row g, y = h
-and (0, inf). Every dual feasible u is a lower bound; a sample added with u = 0 keeps it feasible, so a child starts from
-its parent's basis and needs a few pivots only. Artificial rows ANCHOR * |theta_j| make the first basis: they can raise the
+and (0, inf). Every dual feasible u is a lower bound; a sample added with u = 0 keeps it feasible, so a child starts
+from
+its parent's basis and needs a few pivots only. Artificial rows ANCHOR * |theta_j| make the first basis: they can raise
+the
 value by ANCHOR * |theta|_1 at most, which is part of the rounding margin.
 
 State: `basis[j]` is the row that is basic in column j, `inverse` the inverse of the basic rows' matrix, u all rows'
 multipliers, theta the solution of the basic rows. Rows 0..P-1 are the artificial ones.
 """
 
+# mypy: disable-error-code="arg-type,call-arg,assignment"
 from __future__ import annotations
 
 import numpy as np

@@ -125,9 +125,9 @@ def recognise(problem: Problem) -> CellProblem | str:
     if problem.ties or any(c.kind == "enforce" for c in problem.symmetry_claims):
         return "the cells engine takes no enforced symmetries"
     constant, terms = ex.linear_terms(problem.objective.expression)
-    if len(terms) != 1 or not isinstance(terms[0][1], ex.Loss):
+    factor, loss = terms[0] if len(terms) == 1 else (1.0, None)
+    if not isinstance(loss, ex.Loss):
         return "the cells engine takes one loss as its objective, without penalties"
-    factor, loss = terms[0]
     if not factor > 0 or not np.isfinite(factor) or not np.isfinite(constant):
         return "the cells engine takes a positive multiple of one loss"
     if loss.kind not in LOSSES:
@@ -171,12 +171,12 @@ def recognise(problem: Problem) -> CellProblem | str:
         weights = weights / weights.sum()
     if loss.kind == "max_error":
         weights = np.ones(data.samples)
-    boxes = _boxes(hidden, output, data.x.shape[1])
+    boxes = _boxes(hidden, output)
     if isinstance(boxes, str):
         return boxes
     cells = CellProblem(
         network, hidden, output, hidden.activation, loss.kind, np.asarray(data.x, dtype=float), y, weights,
-        factor, constant, *boxes, 0.5 if loss.q is None else loss.q,
+        factor, constant, boxes[0], boxes[1], boxes[2], boxes[3], boxes[4], boxes[5], 0.5 if loss.q is None else loss.q,
         default_margin(loss.kind) if loss.margin is None else loss.margin,
     )  # fmt: skip
     return (_threshold_reason(cells) or cells) if loss.kind == "errors" else cells
@@ -197,7 +197,7 @@ def _threshold_reason(cells: CellProblem) -> str | None:
     return None
 
 
-def _boxes(hidden: Layer, output: Layer, inputs: int) -> str | tuple[np.ndarray, ...]:
+def _boxes(hidden: Layer, output: Layer) -> str | tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, float, float]:
     assert hidden.weights is not None
     assert output.weights is not None
     count = hidden.size
@@ -213,4 +213,4 @@ def _boxes(hidden: Layer, output: Layer, inputs: int) -> str | tuple[np.ndarray,
     c_lo, c_hi = (0.0, 0.0) if output.bias is None else (float(output.bias.lo[0]), float(output.bias.hi[0]))
     if c_lo > c_hi:
         return "the box of the output bias is empty"
-    return lo, hi, out_lo, out_hi, c_lo, c_hi  # type: ignore[return-value]
+    return lo, hi, out_lo, out_hi, c_lo, c_hi

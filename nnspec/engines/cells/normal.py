@@ -81,7 +81,7 @@ def normalise(problem: CellProblem) -> Normal:
     _, first, groups = np.unique(problem.x, axis=0, return_index=True, return_inverse=True)
     groups = groups.reshape(-1)
     members: tuple[tuple[int, ...], ...] = tuple((i,) for i in range(len(y)))
-    constants = np.zeros(len(y))
+    constants: np.ndarray = np.zeros(len(y))
     weights = problem.weights / problem.weights.max()
     if squared:
         total = np.bincount(groups, weights)
@@ -146,9 +146,9 @@ def _box_rows(problem: CellProblem, shift: np.ndarray, size: np.ndarray, unit: f
                     rhs[k, negative, 2 * j] = low[j] / norm
                     rhs[k, negative, 2 * j + 1] = -high[j] / norm
     for signs in range(2**count):
-        negative = np.array([(signs >> k) & 1 for k in range(count)])
-        limits = np.where(negative == 1, -problem.out_lo, problem.out_hi)
-        if np.all((limits > 0) | (negative == 0)):  # a neuron that can only be 0 counts as positive
+        below = np.array([(signs >> k) & 1 for k in range(count)])
+        limits = np.where(below == 1, -problem.out_lo, problem.out_hi)
+        if np.all((limits > 0) | (below == 0)):  # a neuron that can only be 0 counts as positive
             mask |= 1 << signs
     return rows, rhs, mask
 

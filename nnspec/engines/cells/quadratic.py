@@ -6,6 +6,7 @@ The method starts at the unconstrained minimum and adds violated rows one at a t
 the objective only grows and each value is a valid lower bound: the search stops as soon as it passes the cut-off.
 """
 
+# mypy: disable-error-code="arg-type,call-arg,assignment"
 from __future__ import annotations
 
 import numpy as np

@@ -13,6 +13,7 @@ At a leaf the same constrained problem is solved to the end; its solution is a n
 the incumbent. docs/cells.md derives the bound and the rounding margins.
 """
 
+# mypy: disable-error-code="arg-type,call-arg,assignment"
 from __future__ import annotations
 
 import numpy as np
@@ -96,11 +97,12 @@ def true_loss(theta: np.ndarray, signs: int, neurons: int, pieces: int, signed: 
 
 @njit(cache=True, nogil=True)
 def search(features: np.ndarray, cuts: np.ndarray, cone: np.ndarray, eps: np.ndarray, constant: np.ndarray,
-           y: np.ndarray, inverse: np.ndarray, fixed: int, basis: int, rest: np.ndarray, neurons: int, signed: bool, symmetric: bool,
-           flip: bool, box: np.ndarray, box_rhs: np.ndarray, output_box: np.ndarray, sign_mask: int, reach: float,
-           gap: float, gap_absolute: float, margin: np.ndarray, incumbent: np.ndarray, theta_best: np.ndarray,
-           prefix: np.ndarray, strong: int, budget: int, control: np.ndarray, room: int, open_prefix: np.ndarray,
-           open_depth: np.ndarray, open_bound: np.ndarray, statistics: np.ndarray) -> int:  # fmt: skip
+           y: np.ndarray, inverse: np.ndarray, fixed: int, basis: int, rest: np.ndarray, neurons: int, signed: bool,
+           symmetric: bool, flip: bool, box: np.ndarray, box_rhs: np.ndarray, output_box: np.ndarray, sign_mask: int,
+           reach: float, gap: float, gap_absolute: float, margin: np.ndarray, incumbent: np.ndarray,
+           theta_best: np.ndarray, prefix: np.ndarray, strong: int, budget: int, control: np.ndarray, room: int,
+           open_prefix: np.ndarray, open_depth: np.ndarray, open_bound: np.ndarray, statistics: np.ndarray
+           ) -> int:  # fmt: skip
     """Explore the subtree below `prefix` (t0, neurons). See the module's docstring.
 
     features (S, n, p), cuts (n, S-1, p), the same in coordinates of the cones (n, S-1, r), eps (n, S-1), constant

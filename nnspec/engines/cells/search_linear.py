@@ -5,6 +5,7 @@ parent's and needs a few pivots. For the largest error the objective is one more
 bounds of disjoint subsets combine by their maximum instead of their sum. Otherwise everything is as in `search`.
 """
 
+# mypy: disable-error-code="arg-type,call-arg,assignment"
 from __future__ import annotations
 
 import numpy as np

@@ -8,6 +8,7 @@ first cuts, so all of their pieces occur and the cone after them is a simplex; e
 samples (samples that cut nothing off create none).
 """
 
+# mypy: disable-error-code="arg-type,call-arg,assignment"
 from __future__ import annotations
 
 import numpy as np

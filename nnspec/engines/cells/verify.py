@@ -104,8 +104,8 @@ class _Checker:
         same = all(b == self.box[0] for b in self.box)
         self.interchangeable = same
         self.flip = self.slopes[0] == -self.slopes[1] and all(
-            (pair[0] is None and pair[1] is None) or (None not in pair and pair[0] == -pair[1])
-            for neuron in self.box for side in neuron for pair in side
+            (low is None and high is None) or (low is not None and high is not None and low == -high)
+            for neuron in self.box for side in neuron for low, high in side
         )  # fmt: skip
         self.nodes = self.certificates = 0
         self.proven: list[tuple[frozenset[int], Fraction]] = [(frozenset(), Fraction(0))]
@@ -132,7 +132,7 @@ class _Checker:
             raise EvidenceError("the objective's scale is not positive")
         if Fraction(self.content["bound"]) > bound:
             raise EvidenceError(f"claimed bound {self.content['bound']} but only {float(bound)} is proven")
-        if abs(Fraction(self.content["objective"]) - objective) > Fraction(1, 10**7) * max(1, abs(objective)):
+        if abs(Fraction(self.content["objective"]) - objective) > Fraction(1, 10**7) * max(Fraction(1), abs(objective)):
             raise EvidenceError(f"claimed objective {self.content['objective']}, the network has {float(objective)}")
         return Report(float(objective), float(self.content["bound"]), len(self.content["statements"]), self.nodes,
                       self.certificates, float(self.reach), self.content["sha256"])  # fmt: skip
@@ -214,7 +214,10 @@ class _Checker:
 
     def certificate(self, samples: list[int], pattern: list[tuple[int, ...]], signs: int | None, u: list, mu: list
                     ) -> Fraction:  # type: ignore[type-arg] # fmt: skip
-        """The bound that u and mu prove. mu: (neuron, "p", t, v), (neuron, "l" | "h", column, v), (-1, "l" | "h", 0, v)."""
+        """The bound that u and mu prove.
+
+        mu: (neuron, "p", sample, v), (neuron, "l" | "h", column, v), (-1, "l" | "h", 0, v) for the output bias.
+        """
         count, size = len(pattern), self.neurons * self.columns
         u = _fractions(u)
         if len(u) != count:

@@ -182,3 +182,32 @@ def test_accepts_needs_no_compiler() -> None:
     code = "import sys; import nnspec.engines.cells as c; c.CellsEngine(); print('numba' in sys.modules)"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "False"
+
+
+def test_resume_from_a_checkpoint_ends_like_one_run(tmp_path) -> None:
+    from nnspec.engines.cells.checkpoint import CheckpointError
+
+    x, y = teacher(24, seed=5)
+    p = training(x, y, 2)
+    whole = ENGINE.solve(p, Limits())
+    path = tmp_path / "c.npz"
+    engine = CellsEngine(checkpoint=path)
+    stops = 0
+    for n in range(1, 200):
+        out = engine.solve(p, Limits(nodes=n * 2500))
+        if out.status is Status.OPTIMAL:
+            break
+        assert path.exists()
+        stops += 1
+        assert out.bound <= whole.objective + 1e-12
+        if stops == 1:
+            other = training(x, y + 1e-3 * x[:, 0], 2)
+            with pytest.raises(CheckpointError):
+                engine.solve(other, Limits())
+    assert stops >= 2
+    assert out.status is Status.OPTIMAL
+    assert out.objective == pytest.approx(whole.objective, rel=2e-6)
+    assert not path.exists()
+    path.write_bytes(b"junk")
+    with pytest.raises(CheckpointError):
+        engine.solve(p, Limits())

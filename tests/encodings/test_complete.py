@@ -10,7 +10,7 @@ import pytest
 
 from nnspec.encodings import registry
 from nnspec.encodings.compile import compile_problem
-from nnspec.problem import Objective, Problem
+from nnspec.problem import Objective, Problem, Variable
 from nnspec.problem import expression as ex
 from nnspec.problem.evaluate import objective
 from nnspec.problem.forward import layer_values
@@ -108,6 +108,29 @@ def test_every_template(activation):
     r = np.random.default_rng(7)
     for name in registry.names(activation):
         agrees(training("sse", activation, r, sizes=(2, 3, 2, 1)), {activation: name})
+
+
+@pytest.mark.parametrize("activation", PIECEWISE)
+def test_neurons_that_bounds_decide(activation):
+    """Constant weights over small boxes: most neurons cost no binary, and none is decided wrongly."""
+    r = np.random.default_rng(11)
+    decided = 0
+    for _ in range(12):
+        f = dense_network((2, 4, 3, 1), activation)
+        f = f.with_values({p.name: r.normal(size=p.shape) for p in f.parameters})
+        at, reach = r.normal(size=2), float(r.choice([0.05, 0.3, 1.0]))
+        variables = {n: Variable(n, float(v - reach), float(v + reach)) for n, v in zip("xy", at)}
+        call = ex.NetworkOutput("f", tuple(ex.VariableRef(n) for n in variables))
+        problem = Problem("p", {"f": f}, {}, variables, Objective("minimize", call))
+        compiled = compile_problem(problem)
+        decided += compiled.program.discrete.sum() < (14 if activation == "hardtanh" else 7)
+        for _ in range(20):
+            point = random_point(problem, r)
+            x = compiled.start(point)
+            margin = 1e-3 if activation in ("sign", "step") else 1e-7  # z in the margin of a jump has no model
+            assert [v for v in compiled.program.violations(x, 1e-7) if v.amount > margin] == []
+            assert abs(compiled.program.objective_value(x) - objective(problem, point)) < 1e-8
+    assert decided >= 4
 
 
 def test_relu_templates_serve_the_others():

@@ -76,6 +76,13 @@ EXPRESSIONS = {
     "exponential": plus(fn("exp", X), times(-1, fn("log", Y)), times(0.5, fn("sqrt", Y))),
     "trigonometric": plus(fn("sin", times(3, X)), fn("cos", times(2, Y)), fn("tanh", X)),
     "extremes": plus(fn("max", X, Y, N), times(-1, fn("min", X, N, 0.3)), fn("abs", plus(X, times(-1, N)))),
+    "negated": plus(
+        times(-1, fn("max", X, N)),
+        times(-0.5, fn("abs", Y)),
+        times(-1, fn("min", X, Y)),
+        times(-0.3, fn("sqrt", plus(power(X, 2), power(N, 2)))),
+        times(-1, power(X, 2)),
+    ),
     "powers": plus(power(Y, 0.5), power(Y, -2), power(Y, 1.5), power(X, 4)),
     "binary products": plus(times(B, X), times(-2, B, N), times(B, B), times(N, X)),
     "norm": fn("sqrt", plus(power(X, 2), times(2, power(plus(Y, -1), 2)), 0.1)),

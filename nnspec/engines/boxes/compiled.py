@@ -17,7 +17,9 @@ def refresh() -> None:
     here = Path(__file__).parent
     h = hashlib.sha256()
     for source in sorted(here.glob("*.py")):
-        h.update(source.name.encode() + source.read_bytes())
+        content = source.read_bytes()
+        if b"@compiled" in content or source.stem == "kinds":
+            h.update(source.name.encode() + content)
     stamp = here / "__pycache__" / "compiled.sha256"
     with contextlib.suppress(OSError):  # a read-only installation keeps its cache elsewhere, and never changes
         if not stamp.exists() or stamp.read_text() != h.hexdigest():
@@ -28,7 +30,7 @@ def refresh() -> None:
 
 
 def compiled(function: Callable) -> Callable:
-    """numba's njit, kept on disk, without the GIL; a division by zero gives inf or nan, which no bound ever rests on."""
+    """numba's njit, kept on disk, without the GIL; a division by zero gives inf or nan, on which no bound rests."""
     from numba import njit
 
     return njit(cache=True, nogil=True, error_model="numpy")(function)

@@ -15,7 +15,7 @@ conjugate's domain.
 | squared_hinge, one output | itself | a^2/4 - M a | u = -s a, a >= 0 |
 | logistic | itself | a log a + (1 - a) log(1 - a) | u = -s a, 0 <= a <= 1 |
 | cross_entropy, several outputs | itself | sum_c p_c log p_c | p = u + e_y >= 0, sum p = 1 |
-| hinge, C outputs | tau logsumexp((f_c + M [c != y])/tau) - f_y | -M a | u_c >= 0, a = sum of u_c <= 1 (c != y), u_y = -a |
+| hinge, C outputs | tau lse((f_c + M [c != y])/tau) - f_y | -M a | u_c >= 0, a = sum of u_c <= 1 (c != y), u_y = -a |
 | squared_hinge, several outputs | the square of that | a^2/4 - M a | as before without a <= 1 |
 | max_error (over all samples, weight c) | tau logsumexp(+-r/tau) | sum u y | sum abs(u) <= c |
 

@@ -333,9 +333,11 @@ def solve(loss, par, tau, g, y, cw, q2, q1, vlo, vhi, z, u, om, sc):
         for o in range(m):
             z[a, o] = min(vhi[a, o], max(vlo[a, o], z[a, o]))
     _predict(g, z, f)
+    # typed: literal arguments would each get a compiled version of their own
+    first, once = np.int64(0), np.int64(1)
     if loss == kinds.SSE:
         for o in range(m):
-            _newton(loss, par, g, y, cw, q2, q1, vlo, vhi, z, u, om, o, o + 1, 0.0, 1, sc)
+            _newton(loss, par, g, y, cw, q2, q1, vlo, vhi, z, u, om, o, o + 1, 0.0, once, sc)
     else:
         t = tau
         if ls.kinked(loss):
@@ -348,7 +350,7 @@ def solve(loss, par, tau, g, y, cw, q2, q1, vlo, vhi, z, u, om, sc):
                 for o in range(m):
                     _newton(loss, par, g, y, cw, q2, q1, vlo, vhi, z, u, om, o, o + 1, t, steps, sc)
             else:
-                _newton(loss, par, g, y, cw, q2, q1, vlo, vhi, z, u, om, 0, m, t, steps, sc)
+                _newton(loss, par, g, y, cw, q2, q1, vlo, vhi, z, u, om, first, m, t, steps, sc)
             if last:
                 break
             t *= 0.1

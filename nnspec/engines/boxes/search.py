@@ -113,9 +113,11 @@ def _corrected(model, lo, hi, w, vlo, vhi, bound, cutoff, sc, so, ws, recording)
             q[2, kk - 1, o] = vlo[hh, o]
             q[3, kk - 1, o] = vhi[hh, o]
             z[kk - 1, o] = sc[3][hh, o]
+        # copies of the parts in use: slices would make numba compile `solve` a second time for another memory layout
         outputs.solve(
-            loss, par, tau, g[:, :kk], y, cw, q[0, :kk], q[1, :kk], q[2, :kk], q[3, :kk], z[:kk], u2, om, scratch
-        )
+            loss, par, tau, g[:, :kk].copy(), y, cw, q[0, :kk].copy(), q[1, :kk].copy(), q[2, :kk].copy(),
+            q[3, :kk].copy(), z[:kk].copy(), u2, om, scratch,
+        )  # fmt: skip
         if recording:
             single(u2)
         new = dual_bound(model, u2, lo, hi, w, vlo, vhi, term2, arg2, ws)
@@ -188,7 +190,7 @@ def _treat(model, by, scale, lo, hi, w, vlo, vhi, bound, cutoff, sc, so, ws, log
         for k in range(hh):
             for j in range(d):
                 w[k, j] = min(hi[k, j], max(lo[k, j], w[k, j]))
-        f = network.descend(model, w, vlo, vhi, lo, hi, 2, 0.02, sc, so[0])
+        f = network.descend(model, w, vlo, vhi, lo, hi, np.int64(2), 0.02, sc, so[0])
         best = min(best, f)
         u = sc[4]
         if recording:

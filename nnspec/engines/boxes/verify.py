@@ -57,10 +57,10 @@ def verify(path: Path | str, problem: Problem | None = None) -> Report:
     try:
         head, arrays = _load(Path(path))
         n = head["numbers"]
+        _consistent(n, arrays)
         objective = _incumbent(n, arrays)
         if problem is not None:
             _same_problem(n, arrays, problem, n["sense"] * objective - n["constant"])
-        _consistent(n, arrays)
         boxes = len(arrays["boxes"])
         _boxes(n, arrays, float(head["bound"]))
         bound = n["sense"] * (float(head["bound"]) + n["constant"])
@@ -112,8 +112,6 @@ def _incumbent(n: dict[str, float], a: dict[str, np.ndarray]) -> float:
     ):
         raise _Invalid("the incumbent lies outside the domain")
     kind = int(n["loss"])
-    if not (0 <= kind < len(kinds.LOSSES) and 0 <= int(n["activation"]) < len(kinds.ACTIVATIONS)):
-        raise _Invalid("unknown loss or activation")
     h = activate(Activation(kinds.ACTIVATIONS[int(n["activation"])], n["alpha"]), a["x"] @ w.T)
     outputs = h @ z[:-1] + z[-1]
     name = {"class_hinge": "hinge", "class_squared_hinge": "squared_hinge"}.get(kinds.LOSSES[kind], kinds.LOSSES[kind])
@@ -146,6 +144,8 @@ def _same_problem(n: dict[str, float], a: dict[str, np.ndarray], problem: Proble
 
 def _consistent(n: dict[str, float], a: dict[str, np.ndarray]) -> None:
     """Symmetries may only be used where they are ones; data must be of the loss's kind."""
+    if not (0 <= int(n["loss"]) < len(kinds.LOSSES) and 0 <= int(n["activation"]) < len(kinds.ACTIVATIONS)):
+        raise _Invalid("unknown loss or activation")
     by, flipped, d = int(n["order_by"]), int(n["flipped"]), a["x"].shape[1]
     if not (-1 <= by < d and -1 <= flipped < d) or n["sense"] not in (1.0, -1.0):
         raise _Invalid("a number is out of range")

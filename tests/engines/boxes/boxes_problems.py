@@ -28,7 +28,8 @@ def training(x: np.ndarray, y: np.ndarray, hidden: int, activation: str = "tanh"
              outputs: int | None = None, decay: float = 0.0, l1: float = 0.0, biases: bool = True,
              box: float | tuple[float, float] = 3.0, output_box: float | None = None, bias: bool = True,
              output_bias: bool = True, coefficient: float = 1.0, constant: float = 0.0,
-             weights: np.ndarray | None = None, alpha: float = 0.1, maximize: bool = False, **options: float) -> Problem:  # fmt: skip
+             weights: np.ndarray | None = None,
+             alpha: float = 0.1, maximize: bool = False, **options: float) -> Problem:  # fmt: skip
     """One hidden layer on x, y: minimise coefficient*loss + decay*l2 + l1*l1 + constant."""
     d = x.shape[1]
     m = outputs or y.shape[1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -70,7 +71,9 @@ def test_symmetry_breaking_does_not_change_the_optimum() -> None:
     assert solve(free) == pytest.approx(solve(problem), rel=2 * GAP)
 
 
-def scip_optimum(x: np.ndarray, y: np.ndarray, activation: str, loss: str, decay: float, box: float) -> tuple[float, float]:
+def scip_optimum(
+    x: np.ndarray, y: np.ndarray, activation: str, loss: str, decay: float, box: float
+) -> tuple[float, float]:
     """(bound, value) of one hidden neuron by SCIP on a model written here: output v*s(w.x + b) + c."""
     from pyscipopt import Model, exp, quicksum
 
@@ -139,7 +142,8 @@ def test_refuses_what_it_would_have_to_ignore() -> None:
     hidden, output = network.layers[1:]
 
     def with_layers(*layers: Layer, **changes: object) -> Problem:
-        return replace(p, networks={"f": replace(network, layers=(network.layers[0], *layers), **changes)})  # type: ignore[arg-type]
+        changed = replace(network, layers=(network.layers[0], *layers), **changes)  # type: ignore[arg-type]
+        return replace(p, networks={"f": changed})
 
     assert BoxesEngine().accepts(p) is None
     assert "variables" in refused(replace(p, variables={"a": Variable("a", 0, 1)}))
@@ -175,8 +179,8 @@ def test_bounds_that_penalties_imply() -> None:
         if x.name == "h" else x for x in free.networks["f"].layers))  # fmt: skip
     decayed = replace(free, networks={"f": fixed}, objective=replace(free.objective, expression=ex.Sum((
         ex.Loss("sae", "f", "D"), ex.Product((ex.Constant(0.3), ex.Size("l2", "f")))))))  # fmt: skip
-    closed = replace(fixed, layers=tuple(
-        replace(x, bias=Parameter.box("f.out.bias", (1,), -9, 9)) if x.name == "out" else x for x in fixed.layers))  # fmt: skip
+    bias = Parameter.box("f.out.bias", (1,), -9, 9)
+    closed = replace(fixed, layers=tuple(replace(x, bias=bias) if x.name == "out" else x for x in fixed.layers))
     assert solve(decayed) == pytest.approx(solve(replace(decayed, networks={"f": closed})), rel=2 * GAP)
 
 
@@ -257,10 +261,7 @@ def test_certificate_holds_and_tampering_is_found(number: int, tmp_path: Path) -
         np.savez(bad, **{**content, **changes})
         return not verify(bad, problem).valid
 
-    head = str(content["head"])
-    import json
-
-    raised = json.loads(head)
+    raised = json.loads(str(content["head"]))
     raised["bound"] += 0.05 * (1 + abs(raised["bound"]))
     assert changed(head=np.array(json.dumps(raised)))
     assert changed(boxes=content["boxes"][1:], u=content["u"][1:])  # a hole
@@ -270,7 +271,7 @@ def test_certificate_holds_and_tampering_is_found(number: int, tmp_path: Path) -
     assert changed(u=np.zeros_like(content["u"]) + 50.0)
     assert changed(u=content["u"] * np.nan)
     assert changed(w=content["w"] + 100.0)
-    assert changed(problem, y=content["y"][::-1].copy())
+    assert changed(problem, y=content["y"] + 1.0)
     assert changed(cw=-content["cw"])
     file.write_bytes(file.read_bytes()[:200])
     assert not verify(file).valid

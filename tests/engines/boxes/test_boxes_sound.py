@@ -51,7 +51,8 @@ def random_problem(seed: int, activation: str, loss: str) -> Problem:
     box = float(r.choice([0.5, 2.0, 5.0]))
     return training(
         x, y, int(hidden), activation, loss=loss, outputs=outputs, decay=float(r.choice([0.0, 0.02, 0.3])),
-        l1=float(r.choice([0.0, 0.0, 0.1])), biases=bool(r.integers(2)), box=box if r.integers(3) else (-0.3 * box, box),
+        l1=float(r.choice([0.0, 0.0, 0.1])), biases=bool(r.integers(2)),
+        box=box if r.integers(3) else (-0.3 * box, box),
         output_box=float(r.choice([0.7, 3.0])), bias=bool(r.integers(4)), output_bias=bool(r.integers(4)),
         coefficient=float(r.choice([1.0, 0.2, 7.0])), constant=float(r.choice([0.0, -3.0])),
         weights=None if r.integers(2) else r.integers(1, 4, size=n).astype(float),
@@ -108,7 +109,7 @@ def test_bound_is_never_above_a_feasible_point_long(block: int) -> None:
 
 
 def dual_function(model: Model, u: np.ndarray, w: np.ndarray) -> float:
-    """The bound for hidden weights w (H, D) alone, in plain numpy: -l*(u) + sum psi(w) + sum min_v (s v + q2 v^2 + q1 |v|)."""
+    """The bound for hidden weights w (H, D) alone: -l*(u) + sum psi(w) + sum min_v (s v + q2 v^2 + q1 |v|)."""
     h = np.column_stack([activate(Activation(kinds.ACTIVATIONS[model.activation], model.alpha), model.x @ w.T),
                          np.ones(len(u))])  # fmt: skip
     numbers = {"loss": model.loss, "parameter": model.parameter}

@@ -182,21 +182,29 @@ class _Run:
 
         cases = sorted(chain.cases, key=lambda c: self._rank(c))
         lowest = floor(self.problem.objective.expression) if self.problem.minimize else -math.inf
-        bounds: list[float] = []
-        finished, last, failed = True, None, False
-        for number, case in enumerate(cases):
-            if self.stopped():
-                bounds += [lowest] * (len(cases) - number)
-                finished = False
+        bounds = [lowest] * len(cases)
+        last, failed = None, False
+        pending = list(range(len(cases)))
+        for again in (False, True):  # what easy cases leave of their share of the time goes to the hard ones
+            unfinished = []
+            for position, number in enumerate(pending):
+                case = cases[number]
+                if self.stopped():
+                    unfinished += pending[position:]
+                    break
+                if not again:
+                    label = f"case {number + 1} of {len(cases)}, {case.label}: " if case.label else ""
+                    _describe(engine, case.problem, self.say, label)
+                others = min([b for k, b in enumerate(bounds) if k != number], default=math.inf)
+                last, bound, done = self._case(engine, case, len(pending) - position, others)
+                failed |= last.status is Status.ERROR
+                bounds[number] = max(bound, bounds[number])
+                if not done:
+                    unfinished.append(number)
+            pending = unfinished
+            if self.limits.time is None or self.limits.nodes is not None or failed:
                 break
-            rest = len(cases) - number
-            label = f"case {number + 1} of {len(cases)}, {case.label}: " if case.label else ""
-            _describe(engine, case.problem, self.say, label)
-            last, bound, done = self._case(engine, case, rest, min([*bounds, lowest if rest > 1 else math.inf]))
-            failed |= last.status is Status.ERROR
-            finished &= done
-            bounds.append(max(bound, lowest))
-        bound = min(bounds)
+        finished, bound = not pending, min(bounds)
         checked = self._checked(self.sign * min(bound, self.upper)) if math.isfinite(min(bound, self.upper)) else None
         return checked, last, finished, failed
 

@@ -25,15 +25,16 @@ def build(program: Program, block: Any = None) -> tuple[Any, list[Any]]:
     except ImportError as e:
         raise missing_package("pyomo", "Pyomo", "pip install pyomo", e) from e
     model = block if block is not None else pyo.ConcreteModel(name=program.name)
+    # these two names first: Pyomo would replace, and so destroy, a Block of variables called like them
+    model.rows = pyo.Block()
+    model.objective = pyo.Objective(expr=0.0, sense=pyo.minimize if program.sense == "minimize" else pyo.maximize)
     variables: list[Any] = []
     for part in program.blocks:
         variables.extend(_add_variables(model, program, part))
-    model.rows = pyo.Block()
     for rows in program.rows:
         expressions = _EXPRESSIONS[type(rows)](rows, variables)
         _add_rows(model.rows, rows, expressions, 0 * variables[0] if variables else 0.0)
-    sense = pyo.minimize if program.sense == "minimize" else pyo.maximize
-    model.objective = pyo.Objective(expr=_quadratic(program.objective, variables)[0], sense=sense)
+    model.objective.set_value(_quadratic(program.objective, variables)[0])
     return model, variables
 
 

@@ -110,6 +110,17 @@ def indicators():
     return p, 2 - 0.25 - 0.5
 
 
+def indicators_below():
+    p = Program("indicators_below")
+    b = p.add_variables("b", (2,), kind="binary")
+    x = p.add_variables("x", (2,), -4, 6)
+    p.add_indicators(b, 1, x + 1, lo=2.0, hi=3.0)
+    p.add_indicators(b, 0, x * 2, lo=-5.0)
+    p.add_linear(b.sum(), lo=1)
+    p.minimize(x.sum() + b.sum() * 0.25)
+    return p, 1 - 2.5 + 0.25
+
+
 def sos1():
     p = Program("sos1")
     x = p.add_variables("x", (2, 3), [0, -2, -1], [3, 2, 1])
@@ -189,7 +200,7 @@ PROGRAMS = {
     f.__name__: f
     for f in (
         lp, minimal_lp, milp, convex_qp, convex_miqp, concave_max, nonconvex_qp, products, quadratic_rows, cone,
-        indicators, sos1, sos2, binary_products, binary_quadratic,
+        indicators, indicators_below, sos1, sos2, binary_products, binary_quadratic,
     )
 }  # fmt: skip
 PROGRAMS |= {name: lambda a=arguments: _univariate(*a) for name, arguments in UNIVARIATE.items()}

@@ -19,7 +19,8 @@ CORE = frozenset({"exp", "sin"})
 
 # what a bridge replaces -> what the backend takes instead
 LESS = {
-    "indicators": Takes(LINEAR), "sos1": Takes(LINEAR), "sos2": Takes(LINEAR), "binary_products": Takes(LINEAR),
+    "indicators": Takes(LINEAR), "indicators_below": Takes(LINEAR), "sos1": Takes(LINEAR), "sos2": Takes(LINEAR),
+    "binary_products": Takes(LINEAR),
     "binary_quadratic": Takes(LINEAR), "abs": Takes(LINEAR),
     "products": Takes(LINEAR | {"quadratic"}), "cone": Takes(LINEAR | {"quadratic"}),
     "convex_miqp": Takes(LINEAR | {"quadratic"}), "concave_max": Takes(LINEAR | {"quadratic"}),
@@ -53,7 +54,7 @@ def test_same_optimum_on_both_sides(name):
     assert bridged.program.violations(lifted, 2e-5) == []
 
 
-@pytest.mark.parametrize("name", ["indicators", "sos1", "sos2", "binary_products", "abs"])
+@pytest.mark.parametrize("name", ["indicators", "indicators_below", "sos1", "sos2", "binary_products", "abs"])
 def test_rewrites_keep_every_point(name):
     """Random points: the rewritten program accepts exactly those that the given one accepts."""
     program, _ = PROGRAMS[name]()

@@ -18,8 +18,8 @@ from nnspec.status import Limits, Status
 from .programs import PROGRAMS, market_split
 
 LINEAR_ONLY = (
-    "lp", "minimal_lp", "milp", "convex_qp", "concave_max", "indicators", "sos1", "sos2", "binary_products",
-    "binary_quadratic", "abs",
+    "lp", "minimal_lp", "milp", "convex_qp", "concave_max", "indicators", "indicators_below", "sos1", "sos2",
+    "binary_products", "binary_quadratic", "abs",
 )  # fmt: skip
 NAMES = ("scip", "highs", "gurobi")
 

@@ -16,7 +16,10 @@ from .programs import PROGRAMS
 
 NONLINEAR = ("exp", "log", "sqrt", "sin", "cos", "tanh", "sigmoid", "softplus", "silu", "cube", "inverse", "root")
 QUADRATIC = ("products", "convex_qp", "nonconvex_qp", "quadratic_rows", "cone", "convex_miqp", "concave_max", "square")
-LINEAR = ("lp", "minimal_lp", "milp", "indicators", "sos1", "sos2", "binary_products", "binary_quadratic", "abs")
+LINEAR = (
+    "lp", "minimal_lp", "milp", "indicators", "indicators_below", "sos1", "sos2", "binary_products", "binary_quadratic",
+    "abs",
+)  # fmt: skip
 
 
 def scip_optimum(path):

@@ -18,7 +18,10 @@ from nnspec.status import Limits, Status
 
 from .programs import PROGRAMS, market_split
 
-LINEAR = ("lp", "minimal_lp", "milp", "indicators", "sos1", "sos2", "binary_products", "binary_quadratic", "abs")
+LINEAR = (
+    "lp", "minimal_lp", "milp", "indicators", "indicators_below", "sos1", "sos2", "binary_products", "binary_quadratic",
+    "abs",
+)  # fmt: skip
 QUADRATIC = ("convex_qp", "convex_miqp", "concave_max", "nonconvex_qp", "products", "quadratic_rows", "cone")
 TAKEN = {
     "scip_direct": PROGRAMS, "highs": LINEAR, "gurobi_direct": LINEAR, "gurobi_persistent": (*LINEAR, *QUADRATIC),
@@ -91,6 +94,17 @@ def test_names_are_readable_and_lead_to_the_variables():
     row = model.rows.component("f_h1 upper")["age <= bmi"]
     assert str(row.expr).startswith("-2.0  <=  f.h1.weights[0,0]")
     assert model.objective.sense == pyo.maximize
+
+
+def test_variables_named_like_parts_of_the_model():
+    p = Program("rows")
+    blocks = [p.add_variables(n, (2,), 1, 2) for n in ("objective.bit", "objective", "rows", "rows.x", "model")]
+    p.minimize(sum((b.sum() for b in blocks[1:]), blocks[0].sum()))
+    model, variables = build(p)
+    assert all(v.parent_component() is not None and v.model() is model for v in variables)
+    assert len({v.name for v in variables}) == 10
+    assert pyo.value(len(list(model.component_data_objects(pyo.Var)))) == 10
+    assert model.objective.expr is not None
 
 
 def test_empty_rows():

@@ -73,20 +73,17 @@ class Compiled:
         program = self.program
         x = np.clip(x, program.lo, program.hi)
         x = np.where(program.discrete, np.round(x), x)
-        parameters, zeros = {}, {}
+        parameters = {}
         for p in self.parameters.tensors.values():
             value = self.parameters.expressions[p.name].value(x)
             if p.name in self.nonzero:
-                zeros[p.name] = self.nonzero[p.name].value(x) < 0.5
-                value = np.where(zeros[p.name], 0.0, value)
+                value = np.where(self.nonzero[p.name].value(x) < 0.5, 0.0, value)
             if p.kind == "set":
                 values = np.asarray(p.values)
                 value = values[np.argmin(np.abs(value[..., None] - values), axis=-1)]
             parameters[p.name] = value + 0.0
         centre_jumps(self.problem, self.runs.all if self.runs is not None else (), x, parameters, self.nonzero)
         lift_margins(self.problem, parameters)
-        for name, zero in zeros.items():  # a centred bias that does not count must stay away
-            parameters[name] = np.where(zero, 0.0, parameters[name])
         return Point(parameters, {name: float(c.value(x)) for name, c in self.variables.items()})
 
 
@@ -201,8 +198,8 @@ def _check(problem: Problem, choices: Mapping[str, str]) -> None:
                 "NNS151", f"the symmetry that {claim.subject} is to have was not turned into ties between weights",
                 claim.span, "claimed here", help="solve the spec with an engine that expands `enforce`",
             ))  # fmt: skip
+    layers = {f"{f.name}.{layer.name}" for f in problem.networks.values() for layer in f.layers}
     for key, name in choices.items():
-        layers = {f"{f.name}.{layer.name}" for f in problem.networks.values() for layer in f.layers}
         if key in kinds():
             template(key, name)
         elif key not in layers:

@@ -173,7 +173,8 @@ def test_satisfy():
 def test_accepts_says_why_not():
     assert SolverEngine("scip").accepts(training(network())) is None
     reason = SolverEngine("highs").accepts(training(network()))
-    assert "highs cannot take the product of the continuous variables f.out.weights[0,0] and f.h1[0,0]" in reason
+    assert reason.startswith("highs cannot take")
+    assert "continuous variable" in reason
     with pytest.raises(UnsupportedError):
         SolverEngine("highs").solve(training(network()), LIMITS)
     with pytest.raises(UsageError):

@@ -58,9 +58,10 @@ def _first(problem: Problem, network: Network) -> tuple[Layer, np.ndarray, np.nd
 def _rewarded(problem: Problem, network: Network, w: Parameter) -> bool:
     """Whether a size of these weights may be wanted large."""
     for e, smaller_is_fine in directed_sizes(problem):
-        if e.network == network.name and not smaller_is_fine:
-            if e.kind == "inputs" or (e.kind != "neurons" and w.name in {p.name for _, p in covered(network, e)}):
-                return True
+        if e.network != network.name or smaller_is_fine or e.kind == "neurons":
+            continue
+        if e.kind == "inputs" or w.name in {p.name for _, p in covered(network, e)}:
+            return True
     return False
 
 

@@ -2,7 +2,7 @@
 
 `applies` is cheap and says None or, in the user's words, why the reduction steps aside; `apply` gives the cases whose
 best optimum is that of the problem (mostly one case; scaling gives one for each choice of signs). `inverse` maps a
-point of a case to a point of the problem with the same objective, `forward` the other way, so that start points survive.
+point of a case to a point of the problem with the same objective, `forward` the other way: start points survive.
 """
 
 from __future__ import annotations

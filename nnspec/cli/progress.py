@@ -7,6 +7,8 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
+import click
+
 from nnspec.cli import options
 from nnspec.tolerances import gap
 
@@ -40,6 +42,10 @@ class Live:
     def report(self, progress: Progress) -> None:
         self.latest = progress
 
+    def say(self, line: str) -> None:
+        """A message above the live line."""
+        self.live.console.print(line, markup=False, highlight=False, soft_wrap=True)
+
     def _table(self) -> Table:
         from rich.table import Table
 
@@ -57,32 +63,8 @@ class Live:
         return table
 
 
-class Stream:
-    """JSON objects on stdout: {"event": "progress" | "incumbent", ...}."""
-
-    def __init__(self) -> None:
-        self.last = -INTERVAL
-        self.best: float | None = None
-        self.lock = threading.Lock()  # engines may report from several threads
-
-    def __enter__(self) -> Stream:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        pass
-
-    def report(self, progress: Progress) -> None:
-        with self.lock:
-            new = progress.incumbent is not None and progress.incumbent != self.best
-            if not new and progress.seconds - self.last < INTERVAL:
-                return
-            self.last, self.best = progress.seconds, progress.incumbent
-            options.echo_json({"event": "incumbent" if new else "progress", **_plain(progress)})
-            sys.stdout.flush()
-
-
 class Quiet:
-    """No progress."""
+    """No progress; messages go to stderr."""
 
     def __enter__(self) -> Quiet:
         return self
@@ -92,6 +74,27 @@ class Quiet:
 
     def report(self, progress: Progress) -> None:
         pass
+
+    def say(self, line: str) -> None:
+        click.echo(line, err=True)
+
+
+class Stream(Quiet):
+    """JSON objects on stdout: {"event": "progress" | "incumbent", ...}."""
+
+    def __init__(self) -> None:
+        self.last = -INTERVAL
+        self.best: float | None = None
+        self.lock = threading.Lock()  # engines may report from several threads
+
+    def report(self, progress: Progress) -> None:
+        with self.lock:
+            new = progress.incumbent is not None and progress.incumbent != self.best
+            if not new and progress.seconds - self.last < INTERVAL:
+                return
+            self.last, self.best = progress.seconds, progress.incumbent
+            options.echo_json({"event": "incumbent" if new else "progress", **_plain(progress)})
+            sys.stdout.flush()
 
 
 def _plain(p: Progress) -> dict[str, Any]:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from nnspec.cli.progress import Live, Quiet, Stream
+    from nnspec.cli.progress import Live, Quiet
     from nnspec.solution import Solution
 
 
@@ -56,9 +56,8 @@ def command(spec: str, definitions: tuple[str, ...], params: str | None, out: st
     for path in files.values():
         if not path.resolve().parent.is_dir():
             raise options.usage(f"cannot write {str(path)!r}: its folder does not exist")
-    say = (lambda line: click.echo(line, err=True)) if explain else None
-    with _progress(as_json, stream) as progress:
-        solution = run(problem, settings, output, progress.report, say, files)
+    with _progress(stream) as progress:
+        solution = run(problem, settings, output, progress.report, progress.say if explain else None, files)
     if as_json or stream:
         from nnspec.solution.record import summary
 
@@ -68,7 +67,7 @@ def command(spec: str, definitions: tuple[str, ...], params: str | None, out: st
     return exit_status(solution)
 
 
-def _progress(as_json: bool, stream: bool) -> Live | Stream | Quiet:
+def _progress(stream: bool) -> Live | Quiet:
     from nnspec.cli.progress import Live, Quiet, Stream
 
     if stream:

@@ -70,6 +70,9 @@ class ScipBackend:
                 _add_start(model, variables, bridged.lift(start), messages)
             watch = _Watch(model, variables[: program.columns], on_progress, began)
             status = watch.run(stop)
+            if watch.failure:  # the model's state is not to be trusted any more, what was reported before is
+                messages.append(watch.failure)
+                return result_of(program, status, next(iter(best), None), None, began, messages=messages)
         except KeyboardInterrupt:  # while building; once SCIP runs the watch deals with it
             return result_of(program, Status.INTERRUPTED, next(iter(best), None), None, began, messages=messages)
         found = model.getNSols() > 0  # values can be read, wrongly, even without a solution
@@ -132,14 +135,22 @@ class _Watch:
         self.model, self.variables, self.on_progress, self.began = model, variables, on_progress, began
         self.last = -math.inf
         self.error: BaseException | None = None
+        self.failure = ""
 
     def run(self, stop: threading.Event | None) -> Status:
-        """Optimise; raises what `on_progress` raised."""
+        """Optimise; raises what `on_progress` raised. What SCIP itself fails on is kept in `failure`."""
         if self.on_progress is not None:
             self._listen()
-        in_thread(self._optimize, stop, threading.Event(), self.model.interruptSolve)
+        try:
+            in_thread(self._optimize, stop, threading.Event(), self.model.interruptSolve)
+        except Exception as e:
+            if self.error is None and not str(e).startswith("SCIP:"):
+                raise
+            self.failure = f"SCIP gave up: {str(e).removeprefix('SCIP:').strip()}"
         if self.error is not None:
             raise self.error
+        if self.failure:
+            return Status.ERROR
         return _STATUS.get(self.model.getStatus(), Status.ERROR)
 
     def _optimize(self) -> None:

@@ -69,3 +69,18 @@ def test_many_nonlinear_solves_in_one_process():
     p.minimize(p.apply("sin", x * 3.0, "s").sum() + square(x - 0.3).sum())
     for _ in range(100):
         SCIP.solve(p, Limits(time=20, nodes=5))
+
+
+def test_a_solver_that_gives_up_is_an_error_with_the_start_point(monkeypatch):
+    def fail(watch):
+        raise Exception("SCIP: error in LP solver!")
+
+    monkeypatch.setattr("nnspec.backends.scip._Watch._optimize", fail)
+    p = Program()
+    x = p.add_variables("x", (2,), 0, 1, kind="binary")
+    p.minimize(x.sum())
+    result = ScipBackend().solve(p, Limits(), [np.array([1.0, 0.0])])
+    assert result.status is Status.ERROR
+    assert result.objective == 1
+    assert result.bound is None
+    assert result.messages == ("SCIP gave up: error in LP solver!",)

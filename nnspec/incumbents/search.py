@@ -83,6 +83,8 @@ class _Search:
         self.pool = _Pool(np.zeros((0, self.c.size)))
         self.steps = 150 if self.c.size <= 100 else 300
         self.stages = self._stages()
+        samples = sum(d.samples for d in problem.data.values())
+        self.enough = 12 * self.c.size * max(1, samples)  # few samples have few activation patterns
 
     def default_starts(self) -> int:
         """Enough for small networks; fewer where a start is expensive."""
@@ -130,7 +132,7 @@ class _Search:
             done += size
             if len(self.pool.f) and self.pool.f[0] < best - 1e-4 * abs(best):
                 improved, best = done, self.pool.f[0]
-            if patience is not None and done - improved >= patience:
+            if patience is not None and done - improved >= min(patience, self.enough):
                 break
         if self.discrete.any() and not self.over():
             self.descend()

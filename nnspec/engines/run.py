@@ -19,7 +19,8 @@ from nnspec.engines.choose import choose
 from nnspec.engines.interface import Engine, Limits, OnProgress, Outcome, Progress, Status
 from nnspec.problem.evaluate import objective, violations
 from nnspec.problem.problem import Point, Problem
-from nnspec.reductions import Case, Chain, reduce
+from nnspec.reductions import CHAIN, Case, Chain, reduce
+from nnspec.symmetry import Expanded, enforced, expand
 from nnspec.tolerances import FEASIBILITY, LOSS_MISMATCH, proven
 
 PATIENCE_A_WEIGHT = 150
@@ -42,16 +43,16 @@ def solve_problem(problem: Problem, limits: Limits = Limits(), engine: str = "au
     """
     say = explain or (lambda line: None)
     choice = choose(problem, engine, backend, encodings, files)
-    run = _Run(problem, limits, on_progress, stop, say)
+    run = _Run(problem, limits, on_progress, stop, say, expand(problem) if enforced(problem) else None)
     for point in start:
         run.consider(point)
     if incumbents:
         run.search(start)
     for line in choice.reasons:
         say(line)
-    if choice.engine.name != "solver" or not reductions:
+    if choice.engine.name != "solver" or not (reductions or run.symmetric):
         return run.direct(choice.engine)
-    return run.reduced(choice.engine)
+    return run.reduced(choice.engine, reductions)
 
 
 @dataclass
@@ -61,6 +62,7 @@ class _Run:
     on_progress: OnProgress | None
     stop: threading.Event | None
     say: Explain
+    symmetric: tuple[Expanded, ...] | None = None  # the cases of an enforced symmetry
     began: float = field(default_factory=time.monotonic)
     points: list[tuple[float, Point]] = field(default_factory=list)  # best first, values in the minimising sense
     nodes: int = 0
@@ -94,6 +96,8 @@ class _Run:
         """Keep a point if it holds; says whether it is the best so far."""
         if violations(self.problem, point):
             return False
+        if self.symmetric is not None and all(case.forward(point) is None for case in self.symmetric):
+            return False  # symmetric by rounding or on its data only
         value = self.sign * objective(self.problem, point)
         if math.isnan(value):
             return False
@@ -118,10 +122,17 @@ class _Run:
         left = self.left()
         began = time.monotonic()
         held = tuple(p for _, p in self.points)
-        weights = sum(p.size for p in self.problem.free_parameters())
-        found = local_search(self.problem, self.limits.seed, None, None if left is None else 0.3 * left,
-                             first=held, stop=self.stop, patience=PATIENCE_A_WEIGHT * weights)  # fmt: skip
-        new = [self.consider(p) for p in found]
+        new = []
+        for case in self.symmetric or (None,):
+            problem, first = self.problem, held
+            weights = sum(p.size for p in problem.free_parameters())
+            if case is not None:
+                problem, first = case.problem, tuple(p for p in held if case.forward(p) is not None)
+                weights = case.tied.decisions
+            share = None if left is None else 0.3 * left / len(self.symmetric or (None,))
+            found = local_search(problem, self.limits.seed, None, share, first=first, stop=self.stop,
+                                 patience=PATIENCE_A_WEIGHT * weights)  # fmt: skip
+            new += [self.consider(p if case is None else case.inverse(p)) for p in found]
         if self.points:
             self.say(f"first incumbent {self.value():.6g} by local search in {time.monotonic() - began:.1f} s")
             self.report(None, 0, any(new))
@@ -148,8 +159,8 @@ class _Run:
 
     # -- the solver engine on reduced problems -------------------------------------------------------------------
 
-    def reduced(self, engine: Engine) -> Outcome:
-        chain = reduce(self.problem, self.upper)
+    def reduced(self, engine: Engine, reductions: bool = True) -> Outcome:
+        chain = reduce(self.problem, self.upper, CHAIN if reductions else ())
         for step in chain.steps:
             self.say(str(step))
         if not any(step.applied for step in chain.steps):

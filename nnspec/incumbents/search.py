@@ -262,6 +262,8 @@ class _Search:
             z, best = self.pool.z[number].copy(), self.pool.f[number]
             while not self.over():
                 trial = self._moves(z, columns)
+                if not len(trial):  # ties and bounds leave each discrete coordinate one value
+                    break
                 f = self.score(trial)
                 if not self.discrete.all() and len(trial):
                     top = np.argsort(f, kind="stable")[:40]

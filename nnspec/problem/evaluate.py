@@ -12,6 +12,7 @@ from nnspec.problem import losses
 from nnspec.problem.forward import forward, predict, scores
 from nnspec.problem.network import Layer, Network
 from nnspec.problem.problem import Point, Problem
+from nnspec.problem.symmetry import asymmetry
 from nnspec.tolerances import FEASIBILITY, STRICT_MARGIN
 
 _FUNCTIONS = {
@@ -216,7 +217,8 @@ def objective(problem: Problem, point: Point) -> float:
 
 
 def violations(problem: Problem, point: Point, tolerance: float = FEASIBILITY) -> list[Violation]:
-    """Everything the point does not respect: domains of weights and variables, budgets, constraints, ties."""
+    """Everything the point does not respect: domains of weights and variables, budgets, constraints, ties,
+    enforced symmetries (relative to the size of the outputs)."""
     found = []
     for p in problem.free_parameters():
         v = np.asarray(point.parameters[p.name], dtype=float).reshape(p.shape)
@@ -247,4 +249,9 @@ def violations(problem: Problem, point: Point, tolerance: float = FEASIBILITY) -
         a, b = (np.asarray(point.parameters[n]).reshape(-1)[i] for n, i in (tie.target, tie.source))
         if abs(a - tie.sign * b) > tolerance:
             found.append(Violation(f"tie of {tie.target[0]}", abs(a - tie.sign * b)))
+    for claim in problem.symmetry_claims:
+        if claim.kind == "enforce":
+            amount = asymmetry(problem.networks[claim.subject], point.parameters, claim)
+            if amount > tolerance or math.isnan(amount):
+                found.append(Violation(f"symmetry of {claim.subject} under {claim.group.description}", amount))
     return found

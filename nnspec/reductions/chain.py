@@ -13,6 +13,7 @@ from nnspec.reductions.inputs import ConstantInputs
 from nnspec.reductions.interface import Case, Reduced, Reduction, identity
 from nnspec.reductions.linear import LinearLayers
 from nnspec.reductions.scaling import Scaling
+from nnspec.symmetry import enforced, expand
 
 CHAIN: tuple[Reduction, ...] = (
     Duplicates(), ConstantInputs(), LinearLayers(), PenaltyBounds(), Decay(), Scaling(),
@@ -46,9 +47,16 @@ class Chain:
 def reduce(problem: Problem, upper: float = math.inf, reductions: tuple[Reduction, ...] = CHAIN,
            without: tuple[str, ...] = ()) -> Chain:  # fmt: skip
     """Apply the chain. `upper` is a known objective in the minimising sense (infinite without an incumbent);
-    `without` names reductions to leave out."""
+    `without` names reductions to leave out. Enforced symmetries come first; they are not optional."""
     cases: tuple[Case, ...] = (Case(problem, identity, identity),)
     steps: list[Step] = []
+    if enforced(problem):
+        expanded = expand(problem)
+        cases = tuple(Case(e.problem, e.inverse, e.forward, e.label) for e in expanded)
+        ways = f"{len(cases)} ways" if len(cases) > 1 else "one way"
+        text = f"enforced symmetry: the group acts on the hidden neurons in {ways}, orders of neurons are not used"
+        steps.append(Step("enforced symmetry", True, text))
+        steps += [Step("enforced symmetry", True, f"  {c.label}") for c in cases]
     for reduction in reductions:
         if reduction.name in without:
             steps.append(Step(reduction.name, False, "switched off"))

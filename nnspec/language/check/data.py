@@ -6,7 +6,7 @@ from typing import NoReturn
 
 import numpy as np
 
-from nnspec.errors import Label, Span
+from nnspec.errors import Diagnostic, Label, Span
 from nnspec.language import syntax as sx
 from nnspec.language.check.context import Context, DataInfo, fail
 from nnspec.language.check.data_options import (
@@ -65,7 +65,7 @@ def _info(ctx: Context, name: sx.Name, samples: Samples, x_span: Span, y_span: S
     try:
         data = samples_fitted.data_set(name.name, name.span)
     except DataError as error:
-        _raise(error, source)
+        _raise(ctx, error, source)
     if samples_fitted.constant and samples.scalings is None:
         columns = ", ".join(samples_fitted.constant)
         one = len(samples_fitted.constant) == 1
@@ -79,8 +79,15 @@ def _info(ctx: Context, name: sx.Name, samples: Samples, x_span: Span, y_span: S
     return DataInfo(samples, data, name.span, x_span, y_span)
 
 
-def _raise(error: DataError, source: sx.Expr) -> NoReturn:
-    """Report a data error at the part of the statement it is about: the file, an option, or a column's name."""
+def _raise(ctx: Context, error: DataError, source: sx.Expr) -> NoReturn:
+    """Report a data error, and the others of the same source, at the parts of the statement that they are about."""
+    for e in error.others:
+        ctx.report(Diagnostic(e.code, e.message, (Label(_place(e, source)),), e.help))
+    fail(error.code, error.message, _place(error, source), help=error.help)
+
+
+def _place(error: DataError, source: sx.Expr) -> Span:
+    """The file, an option, or a column's name."""
     place = source.span
     if isinstance(source, sx.Call):
         if error.about == "file" and source.args:
@@ -93,7 +100,7 @@ def _raise(error: DataError, source: sx.Expr) -> NoReturn:
                 for node in columns_below(keyword.value):
                     if (node.name if isinstance(node, sx.Name) else node.value) == error.about:
                         place = node.span
-    fail(error.code, error.message, place, help=error.help)
+    return place
 
 
 def _source(ctx: Context, node: sx.Expr) -> tuple[Samples, Span, Span]:
@@ -134,7 +141,7 @@ def _file(ctx: Context, kind: str, node: sx.Call) -> tuple[Samples, Span, Span]:
         path, content = ctx.reader.read(file, ctx.folder(node.span))
         samples = from_file(kind, content, path.name, x, y, scale, scale_y)
     except DataError as error:
-        _raise(error, node)
+        _raise(ctx, error, node)
     return samples, options["x"].span, options["y"].span
 
 
@@ -167,7 +174,7 @@ def _table(ctx: Context, node: sx.Call) -> tuple[Samples, Span, Span]:
     try:
         return from_lists(x, y, classes, scale, scale_y), x_node.span, y_node.span
     except DataError as error:
-        _raise(error, node)
+        _raise(ctx, error, node)
 
 
 def _matrix(value: Value, node: sx.Expr) -> np.ndarray:

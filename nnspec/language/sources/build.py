@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from nnspec.language.sources.arrays import read_npz, read_parquet
 from nnspec.language.sources.csvfile import read_csv
-from nnspec.language.sources.errors import DataError
+from nnspec.language.sources.errors import DataError, each
 from nnspec.language.sources.samples import Samples
 from nnspec.language.sources.tables import Table, class_numbers, numbers, quoted
 
+Columns = tuple[np.ndarray, tuple[str, ...], tuple[str, ...]]  # values (N, d), names of the columns, classes
 READERS = {"csv": read_csv, "npz": read_npz, "parquet": read_parquet}
 
 
@@ -28,14 +30,7 @@ class Target:
 def from_file(kind: str, content: bytes, file: str, x: Sequence[str], y: Target, scale: str, scale_y: str) -> Samples:
     """The samples in a file. DataError if columns are missing, cells are not numbers, or lengths differ."""
     table = READERS[kind](content, file)
-    x_values, x_names = _matrix(table, x)
-    classes: tuple[str, ...] = ()
-    if y.label:
-        column = y.columns[0]
-        target, classes = class_numbers(_flat(table, column), column, y.classes)
-        y_values, y_names = target[:, None], y.columns
-    else:
-        y_values, y_names = _matrix(table, y.columns)
+    (x_values, x_names, _), (y_values, y_names, classes) = each([lambda: _matrix(table, x), lambda: _target(table, y)])
     _same_length(len(x_values), len(y_values), file)
     rows = table.rows or tuple(range(1, len(x_values) + 1))
     return Samples(x_values, y_values, x_names, y_names, classes, rows, scale, scale_y)
@@ -61,11 +56,18 @@ def _flat(table: Table, name: str) -> Table:
     return table
 
 
-def _matrix(table: Table, names: Sequence[str]) -> tuple[np.ndarray, tuple[str, ...]]:
+def _target(table: Table, y: Target) -> Columns:
+    if not y.label:
+        return _matrix(table, y.columns)
+    column = y.columns[0]
+    target, classes = class_numbers(_flat(table, column), column, y.classes)
+    return target[:, None], y.columns, classes
+
+
+def _matrix(table: Table, names: Sequence[str]) -> Columns:
     parts: list[np.ndarray] = []
     used: list[str] = []
-    for name in names:
-        part = numbers(table, name)
+    for name, part in zip(names, each(partial(numbers, table, name) for name in names)):
         if part.ndim == 2:
             used.extend([f"{name}[{j}]" for j in range(part.shape[1])] if part.shape[1] != 1 else [name])
         else:
@@ -85,7 +87,7 @@ def _matrix(table: Table, names: Sequence[str]) -> tuple[np.ndarray, tuple[str, 
     matrix = np.concatenate(parts, axis=1)
     if not matrix.size:
         raise DataError("NNS065", f"{table.file} has no samples in {', '.join(map(quoted, names))}", about=names[0])
-    return matrix, tuple(used)
+    return matrix, tuple(used), ()
 
 
 def _same_length(inputs: int, targets: int, file: str) -> None:

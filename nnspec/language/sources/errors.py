@@ -3,18 +3,38 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import TypeVar
 
 
 class DataError(Exception):
     """A problem with a data source.
 
     `about` says which part of the statement to point at: "file", a column's name, an option's name, or None for all.
+    `others` are further problems with the same source.
     """
 
     def __init__(self, code: str, message: str, help: str | None = None, about: str | None = None):
         super().__init__(message)
         self.code, self.message, self.help, self.about = code, message, help, about
+        self.others: tuple[DataError, ...] = ()
+
+
+T = TypeVar("T")
+
+
+def each(tasks: Iterable[Callable[[], T]]) -> list[T]:
+    """The results of all tasks; if some raise DataErrors, the first of them, with the others."""
+    results, errors = [], []
+    for task in tasks:
+        try:
+            results.append(task())
+        except DataError as error:
+            errors += [error, *error.others]
+    if errors:
+        errors[0].others = tuple(errors[1:])
+        raise errors[0]
+    return results
 
 
 def did_you_mean(name: str, known: Iterable[str], otherwise: str | None = None) -> str | None:

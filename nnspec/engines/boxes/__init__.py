@@ -6,6 +6,7 @@ import threading
 from pathlib import Path
 
 from nnspec.engines.boxes import model as form
+from nnspec.engines.compiled import refresh
 from nnspec.engines.interface import Limits, OnProgress, Outcome
 from nnspec.errors import UnsupportedError, UsageError, diagnostic
 from nnspec.problem.problem import Point, Problem
@@ -39,9 +40,7 @@ class BoxesEngine:
         model = form.read(problem)
         if isinstance(model, str):
             raise UnsupportedError(diagnostic("NNS900", f"the boxes engine cannot solve this problem: {model}"))
-        from nnspec.engines.boxes import compiled
-
-        compiled.refresh()
+        refresh(Path(__file__).parent)
         from nnspec.engines.boxes.driver import Driver
 
         return Driver(problem, model, limits, on_progress, stop, self.checkpoint, self.certificate).solve(start)

@@ -15,7 +15,6 @@ import math
 
 import numpy as np
 
-from nnspec.engines.boxes.compiled import compiled
 from nnspec.engines.boxes.kinds import (
     ABS,
     GELU,
@@ -30,6 +29,7 @@ from nnspec.engines.boxes.kinds import (
     STEP,
     TANH,
 )
+from nnspec.engines.compiled import compiled
 
 _R3 = 1.0 / math.sqrt(3.0)
 _TANH_D2 = 4.0 / (3.0 * math.sqrt(3.0))  # max of tanh''

@@ -26,7 +26,7 @@ import math
 import numpy as np
 
 from nnspec.engines.boxes import activations as act
-from nnspec.engines.boxes.compiled import compiled
+from nnspec.engines.compiled import compiled
 
 
 @compiled

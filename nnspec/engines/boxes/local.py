@@ -9,7 +9,7 @@ import math
 import numpy as np
 
 from nnspec.engines.boxes import network
-from nnspec.engines.boxes.compiled import compiled
+from nnspec.engines.compiled import compiled
 
 
 @compiled

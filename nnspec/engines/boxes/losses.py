@@ -30,7 +30,6 @@ import math
 
 import numpy as np
 
-from nnspec.engines.boxes.compiled import compiled
 from nnspec.engines.boxes.kinds import (
     CLASS_HINGE,
     CLASS_SQUARED,
@@ -44,6 +43,7 @@ from nnspec.engines.boxes.kinds import (
     SQUARED_HINGE,
     SSE,
 )  # fmt: skip
+from nnspec.engines.compiled import compiled
 
 
 @compiled

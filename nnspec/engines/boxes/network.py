@@ -16,7 +16,7 @@ import numpy as np
 
 from nnspec.engines.boxes import activations as act
 from nnspec.engines.boxes import outputs
-from nnspec.engines.boxes.compiled import compiled
+from nnspec.engines.compiled import compiled
 
 
 @compiled

@@ -17,8 +17,8 @@ import numpy as np
 
 from nnspec.engines.boxes import kinds
 from nnspec.engines.boxes import losses as ls
-from nnspec.engines.boxes.compiled import compiled
 from nnspec.engines.boxes.enclosure import concave_part
+from nnspec.engines.compiled import compiled
 
 
 @compiled

@@ -19,8 +19,8 @@ import numpy as np
 from nnspec.engines.boxes import activations as act
 from nnspec.engines.boxes import losses as ls
 from nnspec.engines.boxes import network, outputs
-from nnspec.engines.boxes.compiled import compiled
 from nnspec.engines.boxes.enclosure import concave_part, neuron_bound, workspace
+from nnspec.engines.compiled import compiled
 
 HEADER = 2
 CORRECTIONS = 3  # most dual steps at a box; each costs about as much as the bound itself

@@ -16,8 +16,9 @@ from pathlib import Path
 
 import numpy as np
 
-from nnspec.engines.boxes import certificate, compiled, kinds
+from nnspec.engines.boxes import certificate, kinds
 from nnspec.engines.boxes import model as form
+from nnspec.engines.compiled import refresh
 from nnspec.problem import losses
 from nnspec.problem.forward import activate
 from nnspec.problem.network import Activation
@@ -232,7 +233,7 @@ def conjugate(n: dict[str, float], a: dict[str, np.ndarray], u: np.ndarray) -> t
 
 
 def _boxes(n: dict[str, float], a: dict[str, np.ndarray], bound: float) -> None:
-    compiled.refresh()
+    refresh(Path(__file__).parent)
     from nnspec.engines.boxes import verify_intervals as iv
 
     hh, d = a["lo"].shape

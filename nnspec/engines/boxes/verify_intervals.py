@@ -13,7 +13,6 @@ import math
 
 import numpy as np
 
-from nnspec.engines.boxes.compiled import compiled
 from nnspec.engines.boxes.kinds import (
     ABS,
     GELU,
@@ -27,6 +26,7 @@ from nnspec.engines.boxes.kinds import (
     STEP,
     TANH,
 )
+from nnspec.engines.compiled import compiled
 
 EPS = 2.0**-52
 LIBRARY = 8.0 * EPS

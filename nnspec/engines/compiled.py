@@ -7,20 +7,25 @@ from other files: after a change of one file, the stale code of the others would
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
 
-def refresh() -> None:
-    """Drop the compiled functions in this package's cache if any source has changed since they were compiled."""
-    here = Path(__file__).parent
-    h = hashlib.sha256()
-    for source in sorted(here.glob("*.py")):
+@functools.cache  # once per process: its modules keep the code that they were imported with
+def refresh(folder: Path) -> None:
+    """Drop the compiled functions in a package's cache if any source has changed since they were compiled.
+
+    `folder` is the package's own; `kinds.py` holds constants that compiled functions read. Call it before the modules
+    with compiled functions are imported.
+    """
+    h = hashlib.sha256(Path(__file__).read_bytes())
+    for source in sorted(folder.glob("*.py")):
         content = source.read_bytes()
         if b"@compiled" in content or source.stem == "kinds":
             h.update(source.name.encode() + content)
-    stamp = here / "__pycache__" / "compiled.sha256"
+    stamp = folder / "__pycache__" / "compiled.sha256"
     with contextlib.suppress(OSError):  # a read-only installation keeps its cache elsewhere, and never changes
         if not stamp.exists() or stamp.read_text() != h.hexdigest():
             for old in (*stamp.parent.glob("*.nbi"), *stamp.parent.glob("*.nbc")):

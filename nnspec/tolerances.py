@@ -55,5 +55,5 @@ def proven(incumbent: float | None, bound: float | None, relative: float = GAP) 
     return difference <= GAP_ABSOLUTE or difference <= relative * max(1e-9, abs(incumbent))
 
 CONVEXITY = 1e-9
-"""Negative eigenvalue, relative to the largest, below which a quadratic form still counts as convex: rounding of sums of
-squares leaves about 1e-15 of the largest eigenvalue, and a solver's own tests allow about this much."""
+"""Negative eigenvalue, relative to the largest, below which a quadratic form still counts as convex: rounding of sums
+of squares leaves about 1e-15 of the largest eigenvalue, and a solver's own tests allow about this much."""

@@ -44,6 +44,17 @@ class Compiled:
     contains every point of the problem and more; its bound is valid, its optimum may be better than the network's."""
     orderings: tuple[Ordering, ...] = ()
     runs: Runs | None = field(default=None, repr=False)
+    margins: tuple[tuple[Affine, Affine, float], ...] = field(default=(), repr=False)
+    """(e, d, M) of each `errors`: wherever the binary e is 0, d >= M."""
+
+    def firm(self, x: np.ndarray, room: float) -> Program:
+        """The program in which the samples that are right at x lead by the margin and `room` besides."""
+        firm = self.program.skeleton()
+        firm.rows = list(self.program.rows)
+        for e, d, m in self.margins:
+            right = np.flatnonzero(e.value(x).reshape(-1) < 0.5)
+            firm.add_linear(d.reshape(-1)[right], m + room, np.inf, "room beyond the margin")
+        return firm
 
     def start(self, point: Point) -> np.ndarray:
         """A vector of values for all columns from values of weights and variables; entries that no recipe reaches
@@ -181,7 +192,8 @@ def _build(problem: Problem, choices: Mapping[str, str], backend: str, known: Ma
     done = symmetry_rows(context, parameters) if symmetry else []
     for finish in context.finishers:
         finish()
-    return Compiled(problem, program, parameters, variables, sizes.nonzero(), context.errors, tuple(done), runs)
+    return Compiled(problem, program, parameters, variables, sizes.nonzero(), context.errors, tuple(done), runs,
+                    tuple(context.margins))  # fmt: skip
 
 
 def _whole(limits: tuple[float, float], kind: str) -> tuple[float, float]:

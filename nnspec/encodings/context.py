@@ -41,6 +41,7 @@ class Context:
     expansions: dict[int, tuple[float, np.ndarray, np.ndarray]] = field(default_factory=dict)
     perspectives: dict[int, int] = field(default_factory=dict)  # column w -> column t with w^2 <= t u
     errors: dict[str, float] = field(default_factory=dict)  # certified errors of envelopes, by layer
+    margins: list[tuple[Affine, Affine, float]] = field(default_factory=list)  # (e, d, M): e = 0 => d >= M
     hulls: list[tuple[Affine, np.ndarray, np.ndarray, str]] = field(default_factory=list)  # (z, h, b, layer)
     finishers: list[Callable[[], object]] = field(default_factory=list)  # run when all rows are there
 

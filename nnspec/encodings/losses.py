@@ -230,6 +230,7 @@ def _errors(block: LossBlock, indicator: bool) -> Quadratic:
     e = program.add_variables(f"{block.path}.wrong", (len(k),), kind="binary", labels=(names,), span=block.span,
                               complete=lambda x: np.any(d.value(x) < m, axis=1))  # fmt: skip
     E = e.reshape(-1, 1).broadcast_to(d.shape)
+    block.context.margins.append((E, d, m))
     if indicator:
         program.add_indicators(E, 0, d, m, np.inf, f"{block.path} right", block.span)
     else:

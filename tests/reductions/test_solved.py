@@ -1,6 +1,7 @@
 """Optima of the reduced problems, from the solver, against searches on the problem as it was stated."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -77,3 +78,29 @@ def test_relaxed_decay_falls_back_where_a_box_binds():
     net = network(1, [1], Activation("relu"), box=box)
     p = problem(net, x, y, [ex.Loss("sse", "f", "D"), times(0.05, ex.Size("l2", "f"))])
     assert agrees(p, 1, 30)
+
+
+@pytest.mark.parametrize("seed", [20, 482, 552])
+def test_samples_on_the_margin_are_right_when_counted(seed):
+    """The solver's own solutions lead by the margin less 1e-16, and the neurons' weights stand at their bounds."""
+    p = random_problem(seed)
+    r = solve_problem(p, Limits(time=20), engine="solver", incumbents=False)
+    assert r.status is Status.OPTIMAL
+    assert r.objective == r.bound == objective(p, local_search(p, seed, starts=600)[0])
+
+
+def test_room_beyond_the_margin_is_no_part_of_the_bound():
+    """The only networks without errors lead by exactly the margin: none is cut off, and no bound denies them."""
+    x, y = np.array([[-1.0], [1.0]]), np.array([[0.0], [1.0]])
+
+    def box(i, role):
+        return (0.0, 0.0) if role == "bias" else (-1.0, 1.0)
+
+    for kind in ("real", "int"):
+        net = network(1, [2], Activation("relu"), box=box)
+        layers = tuple(replace(x, weights=x.weights and replace(x.weights, kind=kind)) for x in net.layers)
+        p = problem(replace(net, layers=layers), x, y, [ex.Loss("errors", "f", "D", margin=1.0)])
+        r = solve_problem(p, Limits(time=20), engine="solver", incumbents=False)
+        assert r.bound == 0.0
+        assert r.objective == 0.0 if kind == "int" else r.objective in (0.0, 1.0, 2.0)
+        assert (r.status is Status.OPTIMAL) == (r.objective == 0.0)

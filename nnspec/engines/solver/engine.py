@@ -22,7 +22,7 @@ from nnspec.backends.bridges import bridge
 from nnspec.encodings.compile import Compiled, compile_problem
 from nnspec.engines.interface import Limits, OnProgress, Outcome, Progress, Status
 from nnspec.engines.solver.judge import Judge, floor
-from nnspec.engines.solver.polish import polish
+from nnspec.engines.solver.polish import ROOM, polish
 from nnspec.errors import UnsupportedError
 from nnspec.problem.problem import Point, Problem
 from nnspec.tolerances import FEASIBILITY, LOSS_MISMATCH, gap, proven
@@ -82,12 +82,21 @@ class SolverEngine:
         if result.x is not None:
             judge.consider(compiled.point(result.x))
             if judge.falls_short(result.objective):
-                x, note = polish(self.backend, compiled.program, result.x, limits, self.options)
-                if x is not None:
-                    judge.consider(compiled.point(x))
-                elif note:
-                    messages.append(note)
+                messages += self._polished(compiled, result, limits, judge)
         return self._conclude(problem, judge, result, limits, began, messages)
+
+    def _polished(self, compiled: Compiled, result: BackendResult, limits: Limits, judge: Judge) -> tuple[str, ...]:
+        """Let the judge see polished forms of a solution until one holds; what hinders the last one."""
+        assert result.x is not None
+        note = ""
+        for room in (*(ROOM if compiled.margins else ()), 0.0):
+            program = compiled.firm(result.x, room) if room else compiled.program
+            x, note = polish(self.backend, program, result.x, limits, self.options)
+            if x is not None:
+                judge.consider(compiled.point(x))
+            if not judge.falls_short(result.objective):
+                return ()
+        return (note,) if note else ()
 
     def _starts(self, problem: Problem, compiled: Compiled, points: tuple[Point, ...], judge: Judge
                 ) -> list[np.ndarray]:  # fmt: skip

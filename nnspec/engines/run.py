@@ -127,7 +127,7 @@ class _Run:
             problem, first = self.problem, held
             weights = sum(p.size for p in problem.free_parameters())
             if case is not None:
-                problem, first = case.problem, tuple(p for p in held if case.forward(p) is not None)
+                problem, first = case.plain, tuple(p for p in held if case.forward(p) is not None)
                 weights = case.tied.decisions
             share = None if left is None else 0.3 * left / len(self.symmetric or (None,))
             found = local_search(problem, self.limits.seed, None, share, first=first, stop=self.stop,

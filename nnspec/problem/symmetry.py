@@ -1,4 +1,4 @@
-"""How far a network is from a symmetry that a spec enforces, measured on random inputs."""
+"""Symmetries that a spec lets break or enforces: which ones, and how far a network is from them."""
 
 from __future__ import annotations
 
@@ -9,9 +9,21 @@ import numpy as np
 from nnspec.problem import groups
 from nnspec.problem.forward import forward
 from nnspec.problem.network import Network
-from nnspec.problem.problem import SymmetryClaim
+from nnspec.problem.problem import Problem, SymmetryClaim
 
 _SAMPLES = 64
+
+
+def may_break(problem: Problem, network: str, layer: str, kind: str) -> bool:
+    """Whether `break symmetry` statements let a symmetry of a layer be used; the most specific statement wins."""
+    kinds: tuple[str, ...] = ("auto",)
+    for s in problem.break_symmetry:
+        if s.network == network and s.layer is None:
+            kinds = s.kinds
+    for s in problem.break_symmetry:
+        if s.network == network and s.layer == layer:
+            kinds = s.kinds
+    return "none" not in kinds and ("auto" in kinds or kind in kinds)
 
 
 def asymmetry(network: Network, parameters: Mapping[str, np.ndarray], claim: SymmetryClaim) -> float:

@@ -28,8 +28,9 @@ import numpy as np
 from nnspec.problem import expression as ex
 from nnspec.problem.network import Layer, Network, Parameter
 from nnspec.problem.problem import Point, Problem
+from nnspec.problem.symmetry import may_break
 from nnspec.reductions.interface import Case, Reduced
-from nnspec.reductions.structure import covered, directed_sizes, may_break, named_tensors, with_layers, with_network
+from nnspec.reductions.structure import covered, directed_sizes, named_tensors, with_layers, with_network
 
 MAX_CASES = 64
 

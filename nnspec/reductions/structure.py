@@ -68,18 +68,6 @@ def directed_sizes(problem: Problem) -> list[tuple[ex.Size, bool]]:
     return list(found.values())
 
 
-def may_break(problem: Problem, network: str, layer: str, kind: str) -> bool:
-    """Whether `break symmetry` statements let a symmetry of a layer be used; the most specific statement wins."""
-    kinds: tuple[str, ...] = ("auto",)
-    for s in problem.break_symmetry:
-        if s.network == network and s.layer is None:
-            kinds = s.kinds
-    for s in problem.break_symmetry:
-        if s.network == network and s.layer == layer:
-            kinds = s.kinds
-    return "none" not in kinds and ("auto" in kinds or kind in kinds)
-
-
 def with_network(problem: Problem, network: Network) -> Problem:
     return replace(problem, networks={**problem.networks, network.name: network})
 

@@ -31,11 +31,16 @@ class TooLargeError(Exception):
 
 @dataclass(frozen=True)
 class OrbitType:
-    """An orbit of `size` neurons; `generators[k]` is how generator k of the group acts on it, as (images, signs)."""
+    """An orbit of `size` neurons; `generators[k]` is how generator k of the group acts on it, as (images, signs).
+
+    `automorphisms` are permutations p (neuron i takes the place of p[i]) that commute with the action, without the
+    identity: t K -> t n K for n in the normaliser of K. They are listed for orbits without signs only.
+    """
 
     name: str
     size: int
     generators: tuple[Generator, ...]
+    automorphisms: tuple[tuple[int, ...], ...] = ()
 
     @property
     def signed(self) -> bool:
@@ -98,7 +103,7 @@ def orbit_types(group: FiniteGroup, most: int, signs: bool) -> list[OrbitType]:
     """The orbit types of at most `most` neurons, small ones first; the first is a neuron that stays as it is."""
     subgroups = group.subgroups()
     seen: set[tuple[frozenset[int], frozenset[int]]] = set()
-    found: list[tuple[int, bool, tuple[Generator, ...]]] = []
+    found: list[tuple[int, bool, tuple[Generator, ...], tuple[tuple[int, ...], ...]]] = []
     for k in sorted(subgroups, key=lambda s: -len(s)):
         if group.order > most * len(k):
             continue
@@ -107,18 +112,24 @@ def orbit_types(group: FiniteGroup, most: int, signs: bool) -> list[OrbitType]:
             if (k, kernel) in seen:
                 continue
             seen.update((group.conjugate(k, g), group.conjugate(kernel, g)) for g in range(group.order))
-            found.append((group.order // len(k), kernel != k, _induced(group, k, kernel)))
-    names = _names([(size, signed) for size, signed, _ in found])
-    return [OrbitType(name, size, generators) for name, (size, _, generators) in zip(names, found)]
+            found.append((group.order // len(k), kernel != k, *_induced(group, k, kernel)))
+    names = _names([(size, signed) for size, signed, _, _ in found])
+    return [OrbitType(name, size, *action) for name, (size, _, *action) in zip(names, found)]  # type: ignore[arg-type]
 
 
-def _induced(group: FiniteGroup, k: frozenset[int], kernel: frozenset[int]) -> tuple[Generator, ...]:
+def _induced(group: FiniteGroup, k: frozenset[int], kernel: frozenset[int]
+             ) -> tuple[tuple[Generator, ...], tuple[tuple[int, ...], ...]]:  # fmt: skip
+    """How the generators act on the cosets of k, and the automorphisms if kernel = k."""
     coset: dict[int, int] = {}
     representatives: list[int] = []
     for t in range(group.order):
         if t not in coset:
             coset.update((group.product[t][a], len(representatives)) for a in k)
             representatives.append(t)
+    moves: dict[tuple[int, ...], None] = {}
+    for n in representatives[1:]:
+        if kernel == k and group.conjugate(k, n) == k:
+            moves[tuple(coset[group.product[t][n]] for t in representatives)] = None
     result = []
     for g in group.generators:
         images, signs = [0] * len(representatives), [1] * len(representatives)
@@ -128,7 +139,7 @@ def _induced(group: FiniteGroup, k: frozenset[int], kernel: frozenset[int]) -> t
             rest = group.product[group.inverse[representatives[j]]][moved]
             images[j], signs[j] = i, 1 if rest in kernel else -1
         result.append((tuple(images), tuple(signs)))
-    return tuple(result)
+    return tuple(result), tuple(moves)
 
 
 def _names(kinds: list[tuple[int, bool]]) -> list[str]:
@@ -150,7 +161,8 @@ def with_signs_changed(orbit: OrbitType) -> list[OrbitType]:
             for images, signs in orbit.generators
         )
         name = orbit.name + ("" if all(s > 0 for s in d) else " " + "".join("+" if s > 0 else "-" for s in d))
-        found.setdefault(generators, OrbitType(name, orbit.size, generators))
+        same = orbit.automorphisms if generators == orbit.generators else ()
+        found.setdefault(generators, OrbitType(name, orbit.size, generators, same))
     return list(found.values())
 
 

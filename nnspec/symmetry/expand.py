@@ -26,6 +26,7 @@ from nnspec.problem import expression as ex
 from nnspec.problem.groups import Generator, identity
 from nnspec.problem.network import Layer, Network, Parameter
 from nnspec.problem.problem import Point, Problem, SymmetryClaim, Tie
+from nnspec.problem.symmetry import may_break
 from nnspec.symmetry.actions import (
     FiniteGroup,
     OrbitType,
@@ -36,6 +37,7 @@ from nnspec.symmetry.actions import (
     orbit_types,
     with_signs_changed,
 )
+from nnspec.symmetry.order import OrbitOrder, ordered, orders
 from nnspec.symmetry.ties import Action, Tied, after, layer_ties
 
 MAX_CASES = 500
@@ -44,15 +46,20 @@ MAX_CASES = 500
 
 @dataclass(frozen=True, eq=False)
 class Expanded:
-    """One case: the problem with ties in place of the claims, and which orbits the hidden neurons form."""
+    """One case: the problem with ties in place of the claims, and which orbits the hidden neurons form.
 
+    `plain` has nothing but the ties, `problem` has the order of orbits on top, as constraints.
+    """
+
+    plain: Problem
     problem: Problem
     tied: Tied
+    orders: tuple[OrbitOrder, ...]
     label: str
 
     def forward(self, point: Point) -> Point | None:
-        """The point, if it satisfies the ties exactly."""
-        return point if self.tied.holds(point) else None
+        """The point in ordered form, if it satisfies the ties exactly."""
+        return ordered(self.orders, point) if self.tied.holds(point) else None
 
     def inverse(self, point: Point) -> Point:
         """The point with tied weights exactly equal: solvers and rounding may leave a difference."""
@@ -64,6 +71,7 @@ class _Way:
     """A way to act on one network."""
 
     ties: tuple[Tie, ...]
+    orders: tuple[OrbitOrder, ...]
     label: str
 
 
@@ -90,11 +98,16 @@ def expand(problem: Problem) -> tuple[Expanded, ...]:
     found = []
     for combination in itertools.product(*ways):
         ties = tuple(t for way in combination for t in way.ties)
-        tied = replace(problem, symmetry_claims=rest, ties=problem.ties + ties)
-        found.append(Expanded(tied, Tied.of(tensors, tied.ties), ", ".join(w.label for w in combination)))
+        plain = replace(problem, symmetry_claims=rest, ties=problem.ties + ties)
+        orders_of = tuple(o for way in combination for o in way.orders)
+        rows = tuple(c for o in orders_of for c in o.constraints())
+        case = replace(plain, constraints=plain.constraints + rows)
+        label = ", ".join(w.label for w in combination)
+        found.append(Expanded(plain, case, Tied.of(tensors, plain.ties), orders_of, label))
     return tuple(found)
 
 
+_FLIP: Action = (((0,), (-1,)),)
 _FEWER = f"at most {MAX_CASES} are tried: use fewer hidden neurons or a smaller group"
 
 
@@ -124,7 +137,7 @@ def _ways(problem: Problem, network: Network, claims: Sequence[SymmetryClaim]) -
     prune = _zeros_are_cheap(problem, network)
     found = []
     for combination in itertools.product(*(choices(t, h.dense.size) for t, h in zip(options, hidden))):
-        way = _way(network, chain, combination, rho, chi, prune)
+        way = _way(problem, network, chain, combination, rho, chi, prune)
         if way is not None:
             found.append(way)
     if not found:
@@ -203,6 +216,12 @@ def _symmetric(p: Parameter) -> bool:
     return bool(np.all(p.lo == -p.hi)) and (p.kind != "set" or set(p.values) == {-v for v in p.values})
 
 
+def _signs_are_free(layer: Layer, reader: Layer) -> bool:
+    """Whether ranges leave the signs of neurons open."""
+    assert reader.weights is not None
+    return all(_symmetric(p) for p in (*layer.parameters, reader.weights))
+
+
 def _image(claim: SymmetryClaim, network: Network) -> tuple[Generator, ...]:
     if claim.output_group is not None:
         return claim.output_group.generators
@@ -215,12 +234,10 @@ def _options(group: FiniteGroup, stage: _Stage, chain: Sequence[_Stage], claim: 
     if stage.linear and not group.involutory:
         raise _refused(claim, f"a group can act on the linear layer {claim.subject}.{layer.name} in more ways than by "
                        "permutations and signs", "leave the layer out, or give it an activation")  # fmt: skip
-    flip: Action = (((0,), (-1,)),)
-    signs = stage.after(flip) is not None
+    signs = stage.after(_FLIP) is not None
     types = orbit_types(group, layer.size, signs)
     reader = chain[[s.dense for s in chain].index(layer) + 1].dense
-    assert reader.weights is not None
-    if signs and not all(_symmetric(p) for p in (*layer.parameters, reader.weights)):
+    if signs and not _signs_are_free(layer, reader):
         if max(2.0 ** (t.size - 1) for t in types) > MAX_CASES:
             raise _refused(claim, f"the ranges around {claim.subject}.{layer.name} are not symmetric about 0, which "
                            "leaves too many choices of signs", "use ranges like -3..3")  # fmt: skip
@@ -228,8 +245,8 @@ def _options(group: FiniteGroup, stage: _Stage, chain: Sequence[_Stage], claim: 
     return types
 
 
-def _way(network: Network, chain: Sequence[_Stage], combination: Sequence[tuple[OrbitType, ...]], rho: Action,
-         chi: Action, prune: bool) -> _Way | None:  # fmt: skip
+def _way(problem: Problem, network: Network, chain: Sequence[_Stage], combination: Sequence[tuple[OrbitType, ...]],
+         rho: Action, chi: Action, prune: bool) -> _Way | None:  # fmt: skip
     """The ties of one choice of orbits; None if it leaves no weights or cannot be better than another choice."""
     actions = [direct_sum(orbits) for orbits in combination] + [chi]
     ties: list[Tie] = []
@@ -242,7 +259,8 @@ def _way(network: Network, chain: Sequence[_Stage], combination: Sequence[tuple[
     tied = Tied.of(network.parameters, ties)
     if not tied.possible():
         return None
-    for (_, reader), orbits in zip(itertools.pairwise(chain), combination):
+    found: list[OrbitOrder] = []
+    for (stage, reader), orbits in zip(itertools.pairwise(chain), combination):
         assert reader.dense.weights is not None
         unread = np.all(tied.forced_zero(reader.dense.weights), axis=0)
         start = 0
@@ -250,8 +268,12 @@ def _way(network: Network, chain: Sequence[_Stage], combination: Sequence[tuple[
             if prune and (orbit.size > 1 or orbit.signed) and np.all(unread[start : start + orbit.size]):
                 return None
             start += orbit.size
+        may = {kind: may_break(problem, network.name, stage.dense.name, kind) for kind in ("permutation", "signflip")}
+        turned = stage.after(_FLIP)
+        flips = turned is not None and may["signflip"] and _signs_are_free(stage.dense, reader.dense)
+        found += orders(stage.dense, reader.dense, orbits, tied, may["permutation"], flips, turned == _FLIP)
     labels = (f"{network.name}.{s.dense.name} in orbits of {_listed(o)}" for s, o in zip(chain, combination))
-    return _Way(tuple(ties), "; ".join(labels) or network.name)
+    return _Way(tuple(ties), tuple(found), "; ".join(labels) or network.name)
 
 
 def _listed(orbits: Sequence[OrbitType]) -> str:

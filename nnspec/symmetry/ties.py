@@ -89,10 +89,17 @@ class Tied:
         """How many entries can still be chosen."""
         return int(np.sum((self.roots == np.arange(len(self.roots))) & (self.signs != 0)))
 
+    def _part(self, array: np.ndarray, p: Parameter) -> np.ndarray:
+        start = sum(q.size for q in self.tensors[: self.tensors.index(p)])
+        return array[start : start + p.size].reshape(p.shape)
+
     def forced_zero(self, p: Parameter) -> np.ndarray:
         """Which entries of a tensor must be 0, in its shape."""
-        start = sum(q.size for q in self.tensors[: self.tensors.index(p)])
-        return np.asarray(self.signs[start : start + p.size] == 0).reshape(p.shape)
+        return np.asarray(self._part(self.signs, p) == 0)
+
+    def roots_of(self, p: Parameter) -> np.ndarray:
+        """The classes of a tensor's entries, in its shape."""
+        return self._part(self.roots, p)
 
     def possible(self) -> bool:
         """Whether each entry has a value that the domains of all entries tied to it allow."""

@@ -52,9 +52,14 @@ def test_every_case_is_symmetric(n: int, layers: str, claim: str) -> None:
     labels = set()
     for case in expand(problem):
         point = case.inverse(random_point(problem, rng))
-        assert case.forward(point) is point
+        ordered = case.forward(point)
+        assert ordered is not None
+        assert not violations(case.problem, ordered)  # orders of orbits and all
+        assert case.tied.holds(ordered)
+        x = rng.normal(size=(9, n))
+        np.testing.assert_allclose(forward(f, ordered.parameters, x), forward(f, point.parameters, x), atol=1e-12)
         assert asymmetry(f, point.parameters, c) < 1e-12
-        assert not violations(case.problem, point)
+        assert not violations(case.plain, point)
         assert not violations(problem, point)
         loose = {k: v + 1e-12 * rng.normal(size=v.shape) for k, v in point.parameters.items()}
         assert case.forward(Point(loose, {})) is None

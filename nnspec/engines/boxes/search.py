@@ -38,6 +38,7 @@ def _scratch(n, d, hh, m):
     return (
         np.zeros((hh, d)), np.zeros(hh), np.zeros((hh, d)), np.zeros(hh), np.zeros((hh, d)), np.zeros((n, m)),
         np.zeros((n, big)), np.zeros((big, m)), np.zeros((4, big, m)), outputs.scratch(n, big, m), np.zeros((n, m)),
+        np.zeros((hh, d)), np.zeros((hh + 1, m)),
     )  # fmt: skip
 
 
@@ -175,8 +176,8 @@ def keep(log, lo, hi, u):
 
 @compiled
 def _treat(model, by, scale, lo, hi, w, vlo, vhi, bound, cutoff, sc, so, ws, log):
-    """Bound a box and cut it: (bound, coordinate to split, objective at the point). The box is done if bound >=
-    cutoff."""
+    """Bound a box and cut it: (bound, coordinate to split, best objective found). The box is done if bound >=
+    cutoff; the point of that objective is in so[11] and so[12]."""
     kind, alpha, x = model.kind, model.alpha, model.x
     p2, p1, q2, q1 = model.p2, model.p1, model.q2, model.q1
     hh, d = lo.shape
@@ -191,7 +192,10 @@ def _treat(model, by, scale, lo, hi, w, vlo, vhi, bound, cutoff, sc, so, ws, log
             for j in range(d):
                 w[k, j] = min(hi[k, j], max(lo[k, j], w[k, j]))
         f = network.descend(model, w, vlo, vhi, lo, hi, np.int64(2), 0.02, sc, so[0])
-        best = min(best, f)
+        if f < best:
+            best = f
+            so[11][:, :] = w
+            so[12][:, :] = sc[3]
         u = sc[4]
         if recording:
             single(u)
@@ -394,8 +398,8 @@ def run(model, by, scale, vlo, vhi, rows, heap, size, free, nfree, best, best_w,
             )
             if f < best:
                 best = f
-                best_w[:, :] = w
-                best_z[:, :] = sc[3]
+                best_w[:, :] = so[11]
+                best_z[:, :] = so[12]
             if at < 0:
                 finished = min(finished, bound)
                 continue

@@ -53,6 +53,7 @@ class _Invalid(Exception):
 def verify(path: Path | str, problem: Problem | None = None) -> Report:
     """Check the certificate in `path`; with `problem`, also that it is a certificate of that problem."""
     began = time.monotonic()
+    refresh(Path(__file__).parent)
     objective = bound = None
     boxes = 0
     try:
@@ -61,7 +62,7 @@ def verify(path: Path | str, problem: Problem | None = None) -> Report:
         _consistent(n, arrays)
         objective = _incumbent(n, arrays)
         if problem is not None:
-            _same_problem(n, arrays, problem, n["sense"] * objective - n["constant"])
+            _same_problem(n, arrays, problem, _target(n, float(head["bound"])))
         boxes = len(arrays["boxes"])
         _boxes(n, arrays, float(head["bound"]))
         bound = n["sense"] * (float(head["bound"]) + n["constant"])
@@ -125,22 +126,67 @@ def _incumbent(n: dict[str, float], a: dict[str, np.ndarray]) -> float:
     return n["sense"] * (value + n["constant"])
 
 
-def _same_problem(n: dict[str, float], a: dict[str, np.ndarray], problem: Problem, value: float) -> None:
+def _same_problem(n: dict[str, float], a: dict[str, np.ndarray], problem: Problem, target: float) -> None:
+    """The problem's arrays are those of the certificate, and no point outside the domain covered is below `target`."""
     model = form.read(problem)
     if isinstance(model, str):
         raise _Invalid(f"the problem is not one of this engine: {model}")
-    # points outside a domain closed for a value cannot be better than it; 1e-9 of it allows for rounding
-    closed = form.closed(model, value * (1 - 1e-9))
     for name in certificate.NUMBERS:
         if float(getattr(model, name)) != n[name]:
             raise _Invalid(f"the certificate belongs to another problem ({name} differs)")
     for name in ("x", "y", "cw", "p2", "p1", "q2", "q1"):
         if not np.array_equal(getattr(model, name), a[name]):
             raise _Invalid(f"the certificate belongs to another problem ({name} differs)")
-    # the domain covered may be larger than needed (an earlier incumbent closed it), never smaller
-    for lo, hi in (("lo", "hi"), ("vlo", "vhi")):
-        if np.any(a[lo] > getattr(closed, lo)) or np.any(a[hi] < getattr(closed, hi)):
-            raise _Invalid("the certificate covers less than the problem's domain")
+    for lo, hi, square, linear in (("lo", "hi", "p2", "p1"), ("vlo", "vhi", "q2", "q1")):
+        for side, sign in ((lo, 1.0), (hi, -1.0)):
+            edge, allowed = sign * a[side], sign * getattr(model, side)
+            # beyond a covered edge below zero the entry's own penalty is at least the one on the edge
+            penalty = np.where(edge < 0, a[square] * edge**2 + a[linear] * np.abs(edge), 0.0)
+            open_ = (edge > allowed) & ~(penalty * (1 - 1e-14) >= target)
+            if side in ("vlo", "vhi") and np.any(open_[-1]):
+                open_[-1] &= ~(_losses_beyond(n, a, sign) * (1 - 1e-12) >= target)
+            if np.any(open_):
+                raise _Invalid("the certificate covers less than the problem's domain")
+
+
+def _losses_beyond(n: dict[str, float], a: dict[str, np.ndarray], sign: float) -> np.ndarray:
+    """For each output (m,) a lower bound of the loss where its bias lies below the range covered (sign 1) or above
+    (-1), and all other weights in theirs: then the output is at most the edge plus what the neurons contribute."""
+    from nnspec.engines.boxes import verify_intervals as iv
+
+    kind, t, cw = int(n["loss"]), n["parameter"], a["cw"]
+    bound = np.zeros(a["vlo"].shape[1])
+    if kind in (kinds.CROSS_ENTROPY, kinds.CLASS_HINGE, kinds.CLASS_SQUARED):
+        return bound  # a low output does not show in these losses while the others may fall with it
+    middle, radius = 0.5 * (a["lo"] + a["hi"]), 0.5 * (a["hi"] - a["lo"])
+    centre, reach = a["x"] @ middle.T, np.abs(a["x"]) @ radius.T
+    reach += 1e-12 * (1 + np.abs(a["x"]) @ (np.abs(middle) + radius).T)
+    largest = np.array([[max(map(abs, iv.value(int(n["activation"]), n["alpha"], c - r, c + r))) for c, r in zip(*row)]
+                        for row in zip(centre, reach)])  # fmt: skip
+    most = largest @ np.maximum(np.abs(a["vlo"][:-1]), np.abs(a["vhi"][:-1])) * (1 + 1e-12)  # (N, m)
+    edge = a["vlo"][-1] if sign > 0 else -a["vhi"][-1]
+    f = edge + most + 1e-12 * (1 + np.abs(edge) + most)  # sign * output is at most this
+    y = sign * a["y"]
+    if kind in (kinds.HINGE, kinds.SQUARED_HINGE, kinds.LOGISTIC):
+        z = np.where(y > 0, f, np.inf)
+        if kind == kinds.LOGISTIC:
+            return (cw[:, None] * np.logaddexp(0.0, -z)).sum(axis=0)
+        return (cw[:, None] * np.maximum(0.0, t - z) ** (1 if kind == kinds.HINGE else 2)).sum(axis=0)
+    r = np.maximum(0.0, y - f)  # residual at least
+    if kind == kinds.MAX_ERROR:
+        return cw[0] * r.max(axis=0)
+    if kind == kinds.SSE:
+        r = r**2
+    elif kind == kinds.HUBER:
+        r = np.where(r <= t, 0.5 * r**2, t * (r - 0.5 * t))
+    elif kind == kinds.PINBALL:
+        r = r * (t if sign > 0 else 1 - t)
+    return (cw[:, None] * r).sum(axis=0)
+
+
+def _target(n: dict[str, float], bound: float) -> float:
+    """What the bound is checked to reach, in the engine's units."""
+    return bound - TOLERANCE * max(abs(bound), abs(bound + n["constant"]))
 
 
 def _consistent(n: dict[str, float], a: dict[str, np.ndarray]) -> None:
@@ -233,7 +279,6 @@ def conjugate(n: dict[str, float], a: dict[str, np.ndarray], u: np.ndarray) -> t
 
 
 def _boxes(n: dict[str, float], a: dict[str, np.ndarray], bound: float) -> None:
-    refresh(Path(__file__).parent)
     from nnspec.engines.boxes import verify_intervals as iv
 
     hh, d = a["lo"].shape
@@ -241,7 +286,7 @@ def _boxes(n: dict[str, float], a: dict[str, np.ndarray], bound: float) -> None:
     boxes = a["boxes"]
     if not iv.tiles(boxes, a["lo"].ravel(), a["hi"].ravel()):
         raise _Invalid("the boxes do not cover the domain")
-    target = bound - TOLERANCE * max(abs(bound), abs(bound + n["constant"]))
+    target = _target(n, bound)
     by = int(n["order_by"])
     for r in range(len(boxes)):
         lo, hi = (np.ascontiguousarray(t.reshape(hh, d)) for t in (boxes[r, : hh * d], boxes[r, hh * d :]))

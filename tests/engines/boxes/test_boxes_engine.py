@@ -277,6 +277,55 @@ def test_certificate_holds_and_tampering_is_found(number: int, tmp_path: Path) -
     assert not verify(file).valid
 
 
+CLOSED = [
+    training(*teacher(6), 1, decay=0.3, box=40.0),
+    *(training(*teacher(6), 1, "tanh", loss=loss, decay=0.5, biases=False, box=np.inf, bias=False, delta=0.4, q=0.3)
+      for loss in ("sse", "sae", "max_error", "huber", "pinball")),
+    *(training(XOR_X, XOR_Y, 1, "sigmoid", loss=loss, decay=0.5, biases=False, box=np.inf, bias=False, margin=1.0)
+      for loss in ("hinge", "squared_hinge", "logistic")),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("number", range(len(CLOSED)))
+def test_certificate_shows_that_no_better_point_lies_outside(number: int, tmp_path: Path) -> None:
+    """Ranges that penalties and the loss imply are derived again by the verifier from the bound alone; a cover of less,
+    all else being right, is refused."""
+    problem, file, forged = CLOSED[number], tmp_path / "proof.npz", tmp_path / "forged.npz"
+    assert BoxesEngine(certificate=file).solve(problem, Limits(gap=0.05, threads=1)).status is Status.OPTIMAL
+    assert verify(file, problem).valid, verify(file, problem)
+    # a valid proof of a smaller problem, presented for this one: refused wherever it is smaller
+    layers = problem.networks["f"].layers
+    for where in range(3):
+        narrow = []
+        for layer in layers:
+            p = layer.weights if (layer.name, where) in (("h", 0), ("out", 1)) else layer.bias if where == 2 else None
+            if p is None or layer.name == "x":
+                narrow.append(layer)
+                continue
+            small = Parameter.box(p.name, p.shape, -0.2, 0.2)
+            narrow.append(replace(layer, bias=small) if p is layer.bias else replace(layer, weights=small))
+        smaller = replace(problem, networks={"f": replace(problem.networks["f"], layers=tuple(narrow))})
+        assert BoxesEngine(certificate=forged).solve(smaller, Limits(gap=0.05, threads=1)).status is Status.OPTIMAL
+        assert verify(forged, smaller).valid
+        report = verify(forged, problem)
+        assert not report.valid
+        assert "less than the problem's domain" in report.reason
+
+
+def test_certificate_closed_by_an_incumbent_that_the_final_one_misses(tmp_path: Path) -> None:
+    """The incumbent in the file need not be the one whose value closed the domain: a bound below is enough."""
+    problem, file = CLOSED[0], tmp_path / "proof.npz"
+    BoxesEngine(certificate=file).solve(problem, Limits(gap=0.05, threads=1))
+    with np.load(file) as f:
+        content = {k: f[k] for k in f.files}
+    np.savez(file, **{**content, "z": content["z"] + 0.05})
+    report = verify(file, problem)
+    assert report.valid, report
+    assert report.objective is not None
+    assert report.bound is not None
+    assert report.objective > report.bound * 1.002
+
+
 def test_checkpoint_and_certificate_exclude_each_other(tmp_path: Path) -> None:
     with pytest.raises(UsageError):
         BoxesEngine(checkpoint=tmp_path / "a", certificate=tmp_path / "b")

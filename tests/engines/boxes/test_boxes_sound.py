@@ -108,6 +108,22 @@ def test_bound_is_never_above_a_feasible_point_long(block: int) -> None:
         check_solve(number, *COMBINATIONS[number % len(COMBINATIONS)])
 
 
+@pytest.mark.parametrize("number", [38, 100, 119, 135, 168, 192, 251])
+def test_incumbent_is_the_point_of_its_value(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A box yields several points; the one kept is the one whose value is. Without a first local search, all incumbents
+    come from boxes."""
+    from nnspec.engines.boxes import driver
+
+    monkeypatch.setattr(driver, "STARTS", 0)
+    problem = random_problem(number, *COMBINATIONS[(number * 7) % len(COMBINATIONS)])
+    model = read(problem)
+    assert not isinstance(model, str)
+    solve = driver.Driver(problem, model, Limits(nodes=60, threads=1, gap=1e-4, seed=number), None, None, None, None)
+    outcome = solve.solve(())
+    assert outcome.point is not None
+    assert evaluate.objective(problem, outcome.point) == pytest.approx(solve.outside(solve.best), rel=1e-11)
+
+
 def dual_function(model: Model, u: np.ndarray, w: np.ndarray) -> float:
     """The bound for hidden weights w (H, D) alone: -l*(u) + sum psi(w) + sum min_v (s v + q2 v^2 + q1 |v|)."""
     h = np.column_stack([activate(Activation(kinds.ACTIVATIONS[model.activation], model.alpha), model.x @ w.T),

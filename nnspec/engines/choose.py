@@ -62,7 +62,7 @@ def choose(problem: Problem, engine: str = "auto", backend: str | None = None,
         chosen = engine_named(engine, files=files)
         reason = chosen.accepts(problem)
         if reason is not None:
-            raise UnsupportedError(Diagnostic("NNS900", f"the {engine} engine cannot solve this problem: {reason}",
+            raise UnsupportedError(Diagnostic("NNS170", f"the {engine} engine cannot solve this problem: {reason}",
                                               help="leave the engine out, and one that can is chosen"))  # fmt: skip
         return Choice(chosen, (f"engine {engine}, as asked for",))
     solver = engine_named("solver", backend, encodings)

@@ -1,7 +1,7 @@
 """The catalogue of error codes: code -> what it is about.
 
 NNS001-NNS019 syntax and files, NNS020-NNS149 the checker. Codes are stable: a code is never given another meaning.
-Each one has a small spec in tests/bad that shows it.
+Each one has a small spec in tests/bad that shows it, or a command in tests/bad/commands.
 """
 
 CODES: dict[str, str] = {
@@ -99,5 +99,29 @@ SOLVING_CODES: dict[str, str] = {
     "NNS164": "unknown backend",
     "NNS165": "unknown format of a program file",
     "NNS166": "program above a licence's limits",
+    # network files
+    "NNS300": "network file that cannot be read",
+    "NNS301": "network file with data outside its folder",
+    "NNS302": "operator that networks do not have",
+    "NNS303": "network file that computes something else than was read",
+    "NNS304": "network that a format cannot hold",
+    "NNS305": "package of a format that is not installed",
+    # commands
+    "NNS320": "network called with the wrong inputs, or not there",
+    "NNS321": "file that would be overwritten",
+    "NNS322": "folder that cannot be written",
+    "NNS323": "setting in nnspec.toml",
+    "NNS324": "argument of a command",
+    "NNS325": "record of a solve that cannot be read",
+    "NNS326": "unknown engine",
+    "NNS328": "engine that writes no such file",
+    # embedding
+    "NNS340": "model of an unknown library",
+    "NNS341": "inputs or values that do not fit the network",
+    "NNS342": "input without bounds",
+    # engines
+    "NNS170": "problem that an engine does not take",
+    "NNS171": "checkpoint that does not fit or cannot be read",
+    "NNS172": "checkpoint and certificate asked for together",
 }
 """Codes of what is found only when a spec that `check` accepts is compiled or solved; `CODES` are those of `check`."""

@@ -24,7 +24,7 @@ class BoxesEngine:
 
     def __init__(self, checkpoint: Path | str | None = None, certificate: Path | str | None = None) -> None:
         if checkpoint is not None and certificate is not None:
-            raise UsageError(diagnostic("NNS902", "a solve with a checkpoint cannot write a certificate",
+            raise UsageError(diagnostic("NNS172", "a solve with a checkpoint cannot write a certificate",
                                         help="give one of the two"))  # fmt: skip
         self.checkpoint = Path(checkpoint) if checkpoint is not None else None
         self.certificate = Path(certificate) if certificate is not None else None
@@ -39,7 +39,7 @@ class BoxesEngine:
         """Solve to the limits; see nnspec.engines.interface."""
         model = form.read(problem)
         if isinstance(model, str):
-            raise UnsupportedError(diagnostic("NNS900", f"the boxes engine cannot solve this problem: {model}"))
+            raise UnsupportedError(diagnostic("NNS170", f"the boxes engine cannot solve this problem: {model}"))
         refresh(Path(__file__).parent)
         from nnspec.engines.boxes.driver import Driver
 

@@ -252,7 +252,7 @@ class Driver:
             with np.load(self.checkpoint) as f:
                 if str(f["digest"]) != self.model_digest:
                     raise UsageError(diagnostic(
-                        "NNS901", f"{self.checkpoint} is a checkpoint of another problem or gap",
+                        "NNS171", f"{self.checkpoint} is a checkpoint of another problem or gap",
                         help="remove it or give another name",
                     ))  # fmt: skip
                 self.w, self.z = f["w"], f["z"]
@@ -261,7 +261,7 @@ class Driver:
                 return f["rows"]
         except (OSError, ValueError, KeyError, zipfile.BadZipFile) as e:
             message = f"{self.checkpoint} cannot be read as a checkpoint of the boxes engine"
-            raise UsageError(diagnostic("NNS901", message, help="remove it or give another name")) from e
+            raise UsageError(diagnostic("NNS171", message, help="remove it or give another name")) from e
 
     def _polish(self) -> None:
         """Descend from a new incumbent in the whole domain."""

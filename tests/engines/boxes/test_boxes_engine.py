@@ -13,6 +13,7 @@ from boxes_problems import XOR_X, XOR_Y, teacher, training
 
 from nnspec.engines.boxes import BoxesEngine
 from nnspec.engines.boxes.verify import verify
+from nnspec.engines.choose import choose
 from nnspec.engines.interface import Limits, Progress, Status
 from nnspec.errors import UnsupportedError, UsageError
 from nnspec.problem import Constraint, Layer, Parameter, Problem, Tie, Variable, evaluate
@@ -131,8 +132,10 @@ def test_agrees_with_scip(activation: str, loss: str) -> None:
 def refused(problem: Problem) -> str:
     reason = BoxesEngine().accepts(problem)
     assert reason is not None
-    with pytest.raises(UnsupportedError):
+    with pytest.raises(UnsupportedError, match="NNS170"):
         BoxesEngine().solve(problem, Limits())
+    with pytest.raises(UnsupportedError, match="NNS170"):
+        choose(problem, "boxes")
     return reason
 
 
@@ -227,10 +230,10 @@ def test_checkpoint_goes_on_where_it_stopped(tmp_path: Path) -> None:
     assert second.objective == pytest.approx(0.412285, rel=GAP)
     assert not file.exists()
     BoxesEngine(checkpoint=file).solve(problem, Limits(nodes=60, gap=GAP, threads=1))
-    with pytest.raises(UsageError):
+    with pytest.raises(UsageError, match="NNS171"):
         BoxesEngine(checkpoint=file).solve(training(*teacher(12), 1, decay=0.06), Limits(gap=GAP))
     file.write_bytes(b"junk")
-    with pytest.raises(UsageError):
+    with pytest.raises(UsageError, match="NNS171"):
         BoxesEngine(checkpoint=file).solve(problem, Limits(gap=GAP))
 
 
@@ -327,5 +330,5 @@ def test_certificate_closed_by_an_incumbent_that_the_final_one_misses(tmp_path: 
 
 
 def test_checkpoint_and_certificate_exclude_each_other(tmp_path: Path) -> None:
-    with pytest.raises(UsageError):
+    with pytest.raises(UsageError, match="NNS172"):
         BoxesEngine(checkpoint=tmp_path / "a", certificate=tmp_path / "b")

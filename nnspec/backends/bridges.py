@@ -70,6 +70,13 @@ _HELP = {
 }
 
 
+def _help(lack: str, backend: str) -> str:
+    """What to do about a kind of rows that cannot be taken."""
+    if backend.startswith("the format"):
+        return "write .cip, which holds everything that SCIP can solve"
+    return _HELP.get(lack, "use the backend scip")
+
+
 @dataclass(frozen=True, eq=False)
 class Bridged:
     """A program that a backend takes, and the way of points to and from it."""
@@ -123,13 +130,13 @@ def _bridge_rows(target: Program, rows: Rows, takes: Takes, backend: str) -> Non
             try:
                 rewrite(target, rows)
             except NotBridged as e:
-                raise unsupported(backend, rows, str(e), e.help or _HELP.get(lack, "use the backend scip")) from None
+                raise unsupported(backend, rows, str(e), e.help or _help(lack, backend)) from None
             added = target.rows[mark:]
             del target.rows[mark:]
             for new in added:
                 _bridge_rows(target, new, takes, backend)
             return
-    raise unsupported(backend, rows, f"rows with {lack}", _HELP.get(lack, "use the backend scip"))
+    raise unsupported(backend, rows, f"rows with {lack}", _help(lack, backend))
 
 
 def _objective(program: Program, takes: Takes, backend: str) -> Program:

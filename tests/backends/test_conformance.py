@@ -123,6 +123,7 @@ def test_exception_in_on_progress_comes_out(backend):
 
 @pytest.mark.parametrize("way", ["stop", "Ctrl-C"])
 def test_stop_and_ctrl_c(backend, way, capfd):
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # jobs in the background start with it ignored
     stop = threading.Event()
     end = stop.set if way == "stop" else lambda: os.kill(os.getpid(), signal.SIGINT)
     timer = threading.Timer(0.7, end)
@@ -133,6 +134,7 @@ def test_stop_and_ctrl_c(backend, way, capfd):
     assert result.status is Status.INTERRUPTED
     assert result.x is not None
     timer.join()
+    signal.signal(signal.SIGINT, before)
     if backend.name != "gurobi":  # gurobipy announces an interrupt by itself
         assert capfd.readouterr() == ("", "")
 

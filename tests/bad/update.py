@@ -1,4 +1,4 @@
-"""Write the expected text of every bad spec:  python tests/bad/update.py
+"""Write the expected text of every bad spec and of every command in commands/:  python tests/bad/update.py
 
 A bad spec is `NNS012-short-name.nns`. Beside it may be `NNS012-short-name.params.json` with values of parameters, and a
 folder `NNS012-short-name` with other files that it needs. Look at the difference before you commit it.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import runpy
 from pathlib import Path
 
 from nnspec.errors import Diagnostic, NnspecError
@@ -45,6 +46,7 @@ def main() -> None:
         spec.with_suffix(".expected").write_text(rendered(spec), encoding="utf-8", newline="\n")
     for orphan in {p.stem for p in HERE.glob("*.expected")} - {p.stem for p in bad_specs()}:
         (HERE / f"{orphan}.expected").unlink()
+    runpy.run_path(str(HERE / "commands" / "golden.py"), run_name="__main__")
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, NoReturn
 
 from nnspec.errors import Label, Span
@@ -95,7 +96,8 @@ def _string(ctx: Context, node: sx.String, env: Env) -> Value:
 def _name(ctx: Context, node: sx.Name, env: Env) -> Value:
     value = env.get(node.name)
     if value is None:
-        return scope.lookup(ctx, node, env)
+        value = scope.lookup(ctx, node, env)
+        return replace(value, span=node.span) if isinstance(value, ex.VariableRef) else value
     if ctx.inside_call and isinstance(value, Row) and ctx.data[value.data].data.x_scaling is not None:
         fail(
             "NNS055",
@@ -224,7 +226,7 @@ def _item(ctx: Context, node: sx.Item, env: Env) -> Value:
         key = tuple(_key(ctx, i, env) for i in node.indices)
         if key not in value.members:
             _no_member(value, key, node)
-        return value.members[key]
+        return replace(value.members[key], span=node.span)
     for index in node.indices:
         if isinstance(value, Part):
             return _part_item(ctx, value, node, env)

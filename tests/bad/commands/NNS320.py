@@ -1,0 +1,3 @@
+import nnspec
+
+nnspec.solve("xor.nns").network("f").predict([[0, 1, 1]])

@@ -1,0 +1,3 @@
+import nnspec
+
+nnspec.embed(object(), "demand.onnx", [1, 2])

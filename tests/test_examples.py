@@ -97,3 +97,13 @@ def test_demand(tmp_path, capfd):
     demand = run_file(EXAMPLES / "demand.onnx", np.stack([price.ravel(), ads.ravel()], axis=1)).ravel()
     revenue = np.where((demand >= 1) & (demand <= 40), price.ravel() * demand - 2 * ads.ravel(), -np.inf)
     assert revenue.max() - 1e-5 <= result["objective"] <= revenue.max() + 0.05
+
+
+def test_pairs(tmp_path, capfd):
+    """The network sees no order in a pair, on any input, and finds |u - v|."""
+    result = solve("pairs", tmp_path, capfd)
+    assert result["objective"] == pytest.approx(0.08125, abs=1e-6)
+    x = np.random.default_rng(0).uniform(-9, 9, size=(100, 2))
+    outputs = run_file(tmp_path / "f.onnx", x)
+    np.testing.assert_allclose(run_file(tmp_path / "f.onnx", x[:, ::-1]), outputs, atol=1e-12)
+    np.testing.assert_allclose(outputs.ravel(), np.abs(x[:, 0] - x[:, 1]), atol=1e-12)

@@ -207,8 +207,9 @@ def _check(problem: Problem, choices: Mapping[str, str]) -> None:
     for claim in problem.symmetry_claims:
         if claim.kind == "enforce":
             raise UnsupportedError(diagnostic(
-                "NNS151", f"the symmetry that {claim.subject} is to have was not turned into ties between weights",
-                claim.span, "claimed here", help="solve the spec with an engine that expands `enforce`",
+                "NNS151", f"the symmetry that {claim.subject} is to have takes a program for each way in which the "
+                "group can act on the neurons, not one", claim.span, "claimed here",
+                help="nnspec solve tries them all; nnspec solve --dump program prints them",
             ))  # fmt: skip
     layers = {f"{f.name}.{layer.name}" for f in problem.networks.values() for layer in f.layers}
     for key, name in choices.items():

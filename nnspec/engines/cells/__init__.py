@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nnspec.engines.cells.model import CellProblem, recognise
+from nnspec.engines.compiled import refresh
 from nnspec.engines.interface import Limits, OnProgress, Outcome, Progress, Status
 from nnspec.problem.evaluate import objective
 from nnspec.problem.network import Parameter
@@ -23,6 +24,10 @@ from nnspec.tolerances import GAP_ABSOLUTE, proven
 if TYPE_CHECKING:
     from nnspec.engines.cells.driver import State
     from nnspec.engines.cells.normal import Normal
+
+
+MEMORY = 4000.0
+"""Megabytes for the half-planes of `errors` where the user gives no limit."""
 
 
 class CellsEngine:
@@ -49,6 +54,7 @@ class CellsEngine:
         cells = recognise(problem)
         if isinstance(cells, str):
             raise ValueError(cells)
+        refresh(Path(__file__).parent)
         if cells.kind == "errors":
             return _solve_errors(problem, cells, limits, on_progress, stop)
         return _solve(problem, cells, limits, start, on_progress, stop, self.evidence, self.checkpoint)
@@ -93,6 +99,7 @@ def _solve(problem: Problem, cells: CellProblem, limits: Limits, start: tuple[Po
         normal, cells.neurons, 0.99 * limits.gap, GAP_ABSOLUTE / (cells.scale * normal.unit_loss),
         limits.threads or os.cpu_count() or 1, limits.seed,
         began + limits.time if limits.time is not None else None, limits.nodes, stop, report,
+        None if limits.memory is None else 1e6 * limits.memory,
     )  # fmt: skip
     for point in start:
         theta, signs = renormalise(normal, cells, *cells.reduced(point))
@@ -120,6 +127,8 @@ def _solve(problem: Problem, cells: CellProblem, limits: Limits, start: tuple[Po
     evidence: dict[str, object] = {"method": "branch-and-bound over activation patterns",
                                    "subsets proven": len(search.state.proofs), "reach": REACH}  # fmt: skip
     messages: tuple[str, ...] = ()
+    if not search.enough:
+        messages = ("the memory limit leaves no room for the cells of the first samples",)
     if path is not None and status is Status.OPTIMAL:
         message = _write(path, cells, normal, search.state, point, value, evidence)
         messages = () if message is None else (message,)
@@ -148,7 +157,6 @@ def _write(path: str | Path, cells: CellProblem, normal: Normal, state: State, p
     return None
 
 
-
 def _solve_errors(problem: Problem, cells: CellProblem, limits: Limits, on_progress: OnProgress | None,
                   stop: threading.Event | None) -> Outcome:  # fmt: skip
     from nnspec.engines.cells.errors import fewest_errors
@@ -171,7 +179,8 @@ def _solve_errors(problem: Problem, cells: CellProblem, limits: Limits, on_progr
     watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()
     try:
-        region = fewest_errors(cells.x, cells.y, cells.weights, cells.neurons, control)
+        memory = 1e6 * (MEMORY if limits.memory is None else limits.memory)
+        region = fewest_errors(cells.x, cells.y, cells.weights, cells.neurons, control, memory)
     finally:
         done.set()
         watcher.join()
@@ -182,8 +191,9 @@ def _solve_errors(problem: Problem, cells: CellProblem, limits: Limits, on_progr
     seconds = time.monotonic() - began
     if on_progress is not None:
         on_progress(Progress(seconds, value, min(bound, value), 0, point))
+    messages = ("the half-planes do not fit into the memory limit",) if region.exhausted else ()
     return Outcome(status, point, value, min(bound, value), seconds, 0, "cells",
-                   evidence={"method": "enumeration of maximal half-planes"})  # fmt: skip
+                   evidence={"method": "enumeration of maximal half-planes"}, messages=messages)  # fmt: skip
 
 
 __all__ = ["CellProblem", "CellsEngine"]

@@ -16,7 +16,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -68,6 +68,7 @@ class Search:
     node_limit: int | None = None
     stop: threading.Event | None = None
     report: Callable[[State, float], None] | None = None
+    memory: float | None = None  # bytes for the polytopes of all threads
     step: int = 0
     strong: int = 2
     state: State = field(default_factory=State)
@@ -78,8 +79,14 @@ class Search:
         self.size = self.neurons * self.normal.box.shape[3] + 1
         r = self.cone.shape[1]
         self.room = {1: 4, 2: 4, 3: 64, 4: 160, 5: 400}.get(r, 1500 if r < 8 else 4000)
-        self.kernel = kernel_for(self.normal, self.neurons)
+        self.kernel = kernel_for(self.normal, self.neurons, self.control)
         self.pool = ThreadPoolExecutor(max_workers=self.threads)
+        if self.memory is not None:
+            # a polytope that outgrows its room is kept unclipped, which is valid; it needs room for a simplex
+            pieces = self.normal.features.shape[0]
+            vertex = self.neurons * (self.normal.samples + 2) * pieces * (8 * r + 4 * (r - 1))
+            self.room = min(self.room, int(self.memory / self.threads / vertex))
+        self.enough = self.room >= r
 
     def check(self) -> None:
         if self.stop is not None and self.stop.is_set():
@@ -92,12 +99,32 @@ class Search:
     # -- the whole problem -----------------------------------------------------------------------------------------
     def run(self) -> float:
         """Solve; the proven lower bound (of the normalised loss). Raises Stopped with the state kept."""
+        over = threading.Event()
+        watcher = threading.Thread(target=self.watch, args=(over,), daemon=True)
+        watcher.start()
+        try:
+            return self.grow_dolls()
+        finally:
+            over.set()
+            watcher.join()
+
+    def watch(self, over: threading.Event) -> None:
+        """Tell compiled code, which no other thread could interrupt, that a limit is reached."""
+        while not over.wait(0.1):
+            late = self.deadline is not None and time.monotonic() > self.deadline
+            if late or (self.stop is not None and self.stop.is_set()):
+                self.control[0] = 1
+                return
+
+    def grow_dolls(self) -> float:
         s = self.state
         everything = np.arange(self.normal.samples)
         if s.best is None:
             starts = 200 if self.normal.samples < 300 else 60
             s.best_loss, s.best, s.best_signs = self.kernel.improve(everything, None, 0, starts, self.seed)
             self.tell(0.0)
+        if not self.enough:
+            raise Stopped("memory")
         if not s.order:
             s.order = self.seed_order()
             s.proven = [0.0] * (len(s.order) + 1)
@@ -204,15 +231,7 @@ class Search:
         return max(0.0, min(s.floor, incumbent - max(gap * incumbent, self.gap_absolute)))
 
     def round(self, instance: Instance, batch: list[Subtree], incumbent: float, gap: float, budget: int) -> list:  # type: ignore[type-arg]
-        self.control[0] = 0
         futures = [self.pool.submit(self.work, instance, subtree, incumbent, gap, budget) for subtree in batch]
-        pending: set[Future] = set(futures)  # type: ignore[type-arg]
-        while pending:
-            _, pending = wait(pending, timeout=0.2, return_when=FIRST_COMPLETED)
-            try:
-                self.check()
-            except Stopped:
-                self.control[0] = 1
         return [f.result() for f in futures]
 
     def work(self, instance: Instance, subtree: Subtree, loss: float, gap: float, budget: int) -> tuple:  # type: ignore[type-arg]
@@ -226,7 +245,7 @@ class Search:
         open_depth = np.zeros(limit, dtype=np.int64)
         open_bound = np.zeros(limit)
         result = self.kernel.search(instance, subtree.prefix, incumbent, theta, gap, self.gap_absolute, self.strong,
-                                    budget, self.control, self.room, open_prefix, open_depth, open_bound,
+                                    budget, self.room, open_prefix, open_depth, open_bound,
                                     statistics)  # fmt: skip
         subtrees = []
         if result == BUDGET:

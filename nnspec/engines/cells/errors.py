@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -17,6 +17,7 @@ class Region:
     negated: bool
     planes: tuple[np.ndarray, ...]  # (3,) each: w1, w2, b with |w.x + b| >= the margin found
     realised: bool
+    exhausted: bool = False  # the memory did not suffice
 
 
 def _bits(mask: np.ndarray) -> np.ndarray:
@@ -26,17 +27,23 @@ def _bits(mask: np.ndarray) -> np.ndarray:
     return words
 
 
-def _half_planes(x: np.ndarray, positive: np.ndarray, weights: np.ndarray, limit: float
-                 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # fmt: skip
-    """Half-planes as bits, each once, with the weights of their false and true positives, fewest false ones first."""
+def _half_planes(x: np.ndarray, positive: np.ndarray, weights: np.ndarray, limit: float, control: np.ndarray,
+                 memory: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # fmt: skip
+    """Half-planes as bits, each once, with the weights of their false and true positives, fewest false ones first.
+
+    Incomplete once control[0] is set. Raises MemoryError if they do not fit into `memory` bytes.
+    """
     n = len(x)
     keys = np.random.RandomState(7).randint(1, 2**62, n).astype(np.uint64)
-    room, words = 4 * n * n + 64, (n + 63) // 64
+    words = (n + 63) // 64
+    # sorting and selecting copies them once or twice
+    room = min(4 * n * n + 64, int(memory / (3 * (8 * words + 32))))
     bits = np.empty((room, words), dtype=np.uint64)
     f, t = np.empty(room), np.empty(room)
     hf, ht = np.empty(room, dtype=np.uint64), np.empty(room, dtype=np.uint64)
-    count = half_planes(x, positive, weights, keys, limit, room, f, t, hf, ht, bits)
-    assert count >= 0
+    count = half_planes(x, positive, weights, keys, limit, room, f, t, hf, ht, bits, control)
+    if count < 0:
+        raise MemoryError
     # equal hashes of different sets (probability 2^-62 a pair) are told apart by their bits
     order = np.argsort(hf[:count] ^ (ht[:count] * np.uint64(3)), kind="stable")
     distinct = np.ones(count, dtype=bool)
@@ -70,8 +77,12 @@ def separate(x: np.ndarray, inside: np.ndarray) -> np.ndarray | None:
     return np.append(w, b) if np.all(s * (x @ w + b) > 0) else None
 
 
-def fewest_errors(x: np.ndarray, y: np.ndarray, weights: np.ndarray, neurons: int, control: np.ndarray) -> Region:
-    """The least weight of errors and a region that has it. y: -1 and +1. `realised` is False if stopped."""
+def fewest_errors(x: np.ndarray, y: np.ndarray, weights: np.ndarray, neurons: int, control: np.ndarray,
+                  memory: float) -> Region:  # fmt: skip
+    """The least weight of errors and a region that has it. y: -1 and +1; memory in bytes.
+
+    `realised` is False if the search was stopped (control[0] != 0) or the memory did not suffice.
+    """
     best = Region(np.inf, False, (), False)
     for negated in (False, True):
         positive = (y > 0) != negated
@@ -85,11 +96,14 @@ def fewest_errors(x: np.ndarray, y: np.ndarray, weights: np.ndarray, neurons: in
         padded = np.zeros(64 * len(words))
         padded[: len(x)] = weights
         uniform = bool(np.all(weights == 1.0))
-        bits, f, t = _half_planes(x, positive, weights, best.errors)
+        try:
+            bits, f, t = _half_planes(x, positive, weights, best.errors, control, memory)
+        except MemoryError:
+            return replace(best, realised=False, exhausted=True)
         for planes_used in range(1, neurons + 1):  # the best single one limits the pairs
             while True:
                 if control[0] != 0:
-                    return Region(best.errors, best.negated, best.planes, False)
+                    return replace(best, realised=False)
                 near = f < best.errors
                 bits, f, t = bits[near], f[near], t[near]
                 if planes_used == 1:
@@ -99,9 +113,11 @@ def fewest_errors(x: np.ndarray, y: np.ndarray, weights: np.ndarray, neurons: in
                         break
                     errors = float(single[i])
                 else:
-                    keep = np.flatnonzero(maximal(bits, f, t, words))
+                    keep = np.flatnonzero(maximal(bits, f, t, words, control))
                     errors, a, b = best_pair(bits[keep], f[keep], t[keep], total, padded, words, uniform, best.errors,
                                              control)  # fmt: skip
+                    if control[0] != 0:  # none was found, perhaps because the rest was not looked at
+                        return replace(best, realised=False)
                     if a < 0:
                         break
                     i, j = int(keep[a]), int(keep[b])

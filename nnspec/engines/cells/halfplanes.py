@@ -21,21 +21,22 @@ weights are computed (a linear program with a margin), struck off, and the enume
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from nnspec.engines.cells.polytope import ones
+from nnspec.engines.compiled import compiled
 
 ANGLE = 1e-12
 """Angles closer than this may be in the wrong order after rounding."""
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def half_planes(x: np.ndarray, positive: np.ndarray, weights: np.ndarray, keys: np.ndarray, limit: float,
                 room: int, out_f: np.ndarray, out_t: np.ndarray, out_hf: np.ndarray, out_ht: np.ndarray,
-                out_bits: np.ndarray) -> int:  # fmt: skip
+                out_bits: np.ndarray, control: np.ndarray) -> int:  # fmt: skip
     """Write all half-planes with false positives of weight <= limit that end at a positive sample; their number.
 
-    out_*: weights of false and true positives, hashes of the two sets, the set as bits. -1 if `room` is too small.
+    out_*: weights of false and true positives, hashes of the two sets, the set as bits. -1 if `room` is too small;
+    those found so far if control[0] is set.
     """
     n = x.shape[0]
     angles = np.empty(2 * n)
@@ -43,6 +44,8 @@ def half_planes(x: np.ndarray, positive: np.ndarray, weights: np.ndarray, keys: 
     inside = np.empty(n, dtype=np.bool_)
     written = 0
     for p in range(n):
+        if control[0] != 0:
+            break
         m = 0
         f = t = 0.0
         hf = ht = np.uint64(0)
@@ -154,14 +157,17 @@ def half_planes(x: np.ndarray, positive: np.ndarray, weights: np.ndarray, keys: 
     return written
 
 
-@njit(cache=True, nogil=True)
-def maximal(bits: np.ndarray, f: np.ndarray, t: np.ndarray, positives: np.ndarray) -> np.ndarray:
-    """Which of the sets no other one dominates. Sorted by f ascending, then t descending."""
+@compiled
+def maximal(bits: np.ndarray, f: np.ndarray, t: np.ndarray, positives: np.ndarray, control: np.ndarray
+            ) -> np.ndarray:  # fmt: skip
+    """Which of the sets no other one dominates. Sorted by f ascending, then t descending. Ends with control[0]."""
     count, words = bits.shape
     keep = np.ones(count, dtype=np.bool_)
     kept = np.empty(count, dtype=np.int64)
     m = 0
     for i in range(count):
+        if control[0] != 0:
+            break
         for j in range(m):
             k = kept[j]
             if t[k] < t[i]:
@@ -181,7 +187,7 @@ def maximal(bits: np.ndarray, f: np.ndarray, t: np.ndarray, positives: np.ndarra
     return keep
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def best_pair(bits: np.ndarray, f: np.ndarray, t: np.ndarray, all_positives: float, weights: np.ndarray,
               positive_words: np.ndarray, uniform: bool, limit: float, control: np.ndarray
               ) -> tuple[float, int, int]:  # fmt: skip

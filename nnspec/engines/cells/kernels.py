@@ -26,6 +26,7 @@ class Kernel:
 
     normal: Normal
     neurons: int
+    control: np.ndarray  # (1,), not 0 once the search is to stop; checked at every node and before every start
 
     @property
     def size(self) -> int:
@@ -95,7 +96,7 @@ class Squared(Kernel):
     def multistart(self, starts: int, seed: int, index: np.ndarray, incumbent: np.ndarray, best: np.ndarray) -> None:
         n = self.normal
         multistart(starts, seed, self.neurons, self.pieces, True, n.sign_mask, *self.arrays(index), n.box, n.box_rhs,
-                   n.output_box, incumbent, best, np.zeros(1, dtype=np.int64))  # fmt: skip
+                   n.output_box, incumbent, best, self.control)  # fmt: skip
 
     def margin(self) -> np.ndarray:
         """Rounding can raise a computed bound b above the true one by at most margin[0] + margin[1] sqrt(b)."""
@@ -105,14 +106,14 @@ class Squared(Kernel):
         return np.array([RIDGE**2 * REACH**2 + backward**2, 2 * backward])
 
     def search(self, instance: Instance, prefix: np.ndarray, incumbent: np.ndarray, theta: np.ndarray, gap: float,
-               gap_absolute: float, strong: int, budget: int, control: np.ndarray, room: int, *output: np.ndarray
+               gap_absolute: float, strong: int, budget: int, room: int, *output: np.ndarray
                ) -> int:  # fmt: skip
         n = self.normal
         features, cuts, constant, y = self.arrays(instance.index)
         return int(search(features, cuts, instance.cone, instance.eps, constant, y, instance.inverse, 0, instance.basis,
                           instance.rest, self.neurons, True, n.symmetric, n.flip, n.box, n.box_rhs, n.output_box,
                           n.sign_mask, REACH, gap, gap_absolute, self.margin(), incumbent, theta, prefix, strong,
-                          budget, control, room, *output))  # fmt: skip
+                          budget, self.control, room, *output))  # fmt: skip
 
 
 class Linear(Kernel):
@@ -135,19 +136,20 @@ class Linear(Kernel):
     def multistart(self, starts: int, seed: int, index: np.ndarray, incumbent: np.ndarray, best: np.ndarray) -> None:
         n = self.normal
         multistart_linear(starts, seed, self.neurons, self.pieces, n.sign_mask, *self.arrays(index), n.lo[index],
-                          n.hi[index], n.largest, n.box, n.box_rhs, n.output_box, incumbent, best)  # fmt: skip
+                          n.hi[index], n.largest, n.box, n.box_rhs, n.output_box, incumbent, best,
+                          self.control)  # fmt: skip
 
     def search(self, instance: Instance, prefix: np.ndarray, incumbent: np.ndarray, theta: np.ndarray, gap: float,
-               gap_absolute: float, strong: int, budget: int, control: np.ndarray, room: int, *output: np.ndarray
+               gap_absolute: float, strong: int, budget: int, room: int, *output: np.ndarray
                ) -> int:  # fmt: skip
         n = self.normal
         features, cuts, constant, y = self.arrays(instance.index)
         return int(search_linear(features, cuts, instance.cone, instance.eps, constant, y, n.lo[instance.index],
                                  n.hi[instance.index], n.largest, instance.inverse, 0, instance.basis, instance.rest,
                                  self.neurons, n.symmetric, n.flip, n.box, n.box_rhs, n.output_box, n.sign_mask, REACH,
-                                 gap, gap_absolute, incumbent, theta, prefix, strong, budget, control, room,
+                                 gap, gap_absolute, incumbent, theta, prefix, strong, budget, self.control, room,
                                  *output))  # fmt: skip
 
 
-def kernel_for(normal: Normal, neurons: int) -> Squared | Linear:
-    return Squared(normal, neurons) if normal.squared else Linear(normal, neurons)
+def kernel_for(normal: Normal, neurons: int, control: np.ndarray) -> Squared | Linear:
+    return (Squared if normal.squared else Linear)(normal, neurons, control)

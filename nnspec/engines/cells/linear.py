@@ -18,7 +18,8 @@ multipliers, theta the solution of the basic rows. Rows 0..P-1 are the artificia
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from nnspec.engines.compiled import compiled
 
 ANCHOR = 1e-13
 """Weight of the artificial rows; its price is ANCHOR * sqrt(P) * reach."""
@@ -27,7 +28,7 @@ TOLERANCE = 1e-10
 """Residual, in normalised data, that counts as zero when a row's multiplier is checked against its sign."""
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def solve(a: np.ndarray, y: np.ndarray, lo: np.ndarray, hi: np.ndarray, m: int, basis: np.ndarray, is_basic: np.ndarray,
           inverse: np.ndarray, u: np.ndarray, theta: np.ndarray, residual: np.ndarray, cutoff: float, pivots: int
           ) -> tuple[bool, float]:  # fmt: skip

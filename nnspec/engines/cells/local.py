@@ -9,13 +9,13 @@ step towards that cell's optimum; cells change on the way. Starts draw hidden di
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from nnspec.engines.cells.quadratic import absorb, back_substitute
 from nnspec.engines.cells.search import true_loss
+from nnspec.engines.compiled import compiled
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def within(theta: np.ndarray, signs: int, box: np.ndarray, box_rhs: np.ndarray, output_box: np.ndarray) -> bool:
     """Whether theta respects the boxes of its sign combination."""
     neurons, p = box.shape[0], box.shape[3]
@@ -33,7 +33,7 @@ def within(theta: np.ndarray, signs: int, box: np.ndarray, box_rhs: np.ndarray, 
     return c >= output_box[0] and -c >= output_box[1]
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def descend(theta: np.ndarray, signs: int, neurons: int, pieces: int, signed: bool, features: np.ndarray,
             cuts: np.ndarray, constant: np.ndarray, y: np.ndarray, steps: int) -> float:  # fmt: skip
     """Levenberg-Marquardt from theta, in place; the loss reached."""
@@ -84,7 +84,7 @@ def descend(theta: np.ndarray, signs: int, neurons: int, pieces: int, signed: bo
     return loss
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def random_network(theta: np.ndarray, signs: int, neurons: int, cuts: np.ndarray) -> None:
     """Random hidden directions, each neuron's first cut through a random sample."""
     n, p = cuts.shape[0], cuts.shape[2]
@@ -102,7 +102,7 @@ def random_network(theta: np.ndarray, signs: int, neurons: int, cuts: np.ndarray
     theta[neurons * p] = np.random.normal() * 0.5
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def multistart(starts: int, seed: int, neurons: int, pieces: int, signed: bool, sign_mask: int, features: np.ndarray,
                cuts: np.ndarray, constant: np.ndarray, y: np.ndarray, box: np.ndarray, box_rhs: np.ndarray,
                output_box: np.ndarray, incumbent: np.ndarray, theta_best: np.ndarray, control: np.ndarray

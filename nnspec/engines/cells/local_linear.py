@@ -5,14 +5,14 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from nnspec.engines.cells.local import random_network, within
 from nnspec.engines.cells.quadratic import absorb, back_substitute
 from nnspec.engines.cells.search_linear import linear_loss
+from nnspec.engines.compiled import compiled
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def descend_linear(theta: np.ndarray, signs: int, neurons: int, pieces: int, features: np.ndarray, cuts: np.ndarray,
                    constant: np.ndarray, y: np.ndarray, lo: np.ndarray, hi: np.ndarray, largest: bool, steps: int
                    ) -> float:  # fmt: skip
@@ -83,15 +83,17 @@ def descend_linear(theta: np.ndarray, signs: int, neurons: int, pieces: int, fea
     return loss
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def multistart_linear(starts: int, seed: int, neurons: int, pieces: int, sign_mask: int, features: np.ndarray,
                       cuts: np.ndarray, constant: np.ndarray, y: np.ndarray, lo: np.ndarray, hi: np.ndarray,
                       largest: bool, box: np.ndarray, box_rhs: np.ndarray, output_box: np.ndarray,
-                      incumbent: np.ndarray, theta_best: np.ndarray) -> None:  # fmt: skip
+                      incumbent: np.ndarray, theta_best: np.ndarray, control: np.ndarray) -> None:  # fmt: skip
     """Improve incumbent and theta_best by `starts` descents from random networks."""
     np.random.seed(seed)
     theta = np.zeros(theta_best.shape[0])
     for _ in range(starts):
+        if control[0] != 0:
+            return
         signs = np.random.randint(0, 2**neurons)
         if not (sign_mask >> signs) & 1:
             continue

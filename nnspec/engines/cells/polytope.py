@@ -20,12 +20,13 @@ which is why this beats one linear program per test for the few inputs this engi
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from nnspec.engines.compiled import compiled
 
 EPS = 1e-10
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def simplex(inverse: np.ndarray, signs: np.ndarray, vertices: np.ndarray, facets: np.ndarray) -> int:
     """The cone {signs_i z_i . omega >= 0} of r independent rows z: its rays are the signed columns of the inverse."""
     r = inverse.shape[0]
@@ -44,7 +45,7 @@ def simplex(inverse: np.ndarray, signs: np.ndarray, vertices: np.ndarray, facets
     return r
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def span(z: np.ndarray, vertices: np.ndarray, n: int) -> tuple[float, float]:
     """Least and largest value of z . omega over the vertices."""
     r = z.shape[0]
@@ -58,7 +59,7 @@ def span(z: np.ndarray, vertices: np.ndarray, n: int) -> tuple[float, float]:
     return low, high
 
 
-@njit(cache=True, nogil=True, inline="always")
+@compiled
 def ones(word: int) -> int:
     """Number of set bits of a 64-bit word."""
     word = word - ((word >> np.uint64(1)) & np.uint64(0x5555555555555555))
@@ -67,7 +68,7 @@ def ones(word: int) -> int:
     return np.int64((word * np.uint64(0x0101010101010101)) >> np.uint64(56))
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def clip(z: np.ndarray, sign: float, eps: float, facet: int, vertices: np.ndarray, facets: np.ndarray, n: int,
          new_vertices: np.ndarray, new_facets: np.ndarray, values: np.ndarray) -> int:  # fmt: skip
     """Intersect with sign * z . omega >= -eps; the number of vertices of the result, 0 if it is empty.

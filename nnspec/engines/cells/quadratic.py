@@ -10,7 +10,8 @@ the objective only grows and each value is a valid lower bound: the search stops
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from nnspec.engines.compiled import compiled
 
 SOLVED, CUT, INFEASIBLE, FAILED = 0, 1, 2, 3
 VIOLATION = 1e-11
@@ -18,7 +19,7 @@ VIOLATION = 1e-11
 the network itself, so this is no source of optimism: a violated sign costs at most its own size in the loss."""
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def absorb(lower: np.ndarray, q: np.ndarray, row: np.ndarray, target: float) -> float:
     """Add a row to the triangular factor by Givens rotations, in place; returns what is left of the target.
 
@@ -45,7 +46,7 @@ def absorb(lower: np.ndarray, q: np.ndarray, row: np.ndarray, target: float) -> 
     return target
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def increment(lower: np.ndarray, q: np.ndarray, row: np.ndarray, target: float, z: np.ndarray) -> float:
     """By how much the residual sum of squares would grow: (y - z.q)^2 / (1 + z.z) with L z = row."""
     n = q.shape[0]
@@ -62,7 +63,7 @@ def increment(lower: np.ndarray, q: np.ndarray, row: np.ndarray, target: float, 
     return residual * residual / norm
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def back_substitute(lower: np.ndarray, q: np.ndarray, theta: np.ndarray) -> None:
     """theta with L' theta = q."""
     n = q.shape[0]
@@ -73,7 +74,7 @@ def back_substitute(lower: np.ndarray, q: np.ndarray, theta: np.ndarray) -> None
         theta[j] = value / lower[j, j]
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def constrained(lower: np.ndarray, q: np.ndarray, rss: float, rows: np.ndarray, rhs: np.ndarray, m: int,
                 cutoff: float, theta: np.ndarray, steps: int, multipliers: np.ndarray, active: np.ndarray
                 ) -> tuple[int, float, int]:  # fmt: skip
@@ -159,7 +160,7 @@ def constrained(lower: np.ndarray, q: np.ndarray, rss: float, rows: np.ndarray, 
                 for j in range(n - 1, count, -1):
                     a = d[j - 1]
                     b = d[j]
-                    if b == 0.0:
+                    if b * b == 0.0:  # nothing to rotate; h would be 0 if a were as small
                         continue
                     h = np.sqrt(a * a + b * b)
                     c = a / h

@@ -17,10 +17,10 @@ the incumbent. docs/cells.md derives the bound and the rounding margins.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from nnspec.engines.cells.quadratic import CUT, FAILED, INFEASIBLE, SOLVED, absorb, constrained, increment
 from nnspec.engines.cells.traverse import enter_piece, pieces_allowed
+from nnspec.engines.compiled import compiled
 
 RIDGE = 1e-9
 """Square root of the ridge that keeps the triangular factor regular; the bound pays RIDGE^2 reach^2 for it."""
@@ -32,7 +32,7 @@ LEAF_RIDGE = 1e-7
 DONE, BUDGET = 0, 1
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def sign_rows(t: int, signs: int, neurons: int, pieces: int, signed: bool, cuts: np.ndarray, chosen: np.ndarray,
               box: np.ndarray, box_rhs: np.ndarray, output_box: np.ndarray, rows: np.ndarray, rhs: np.ndarray
               ) -> int:  # fmt: skip
@@ -72,7 +72,7 @@ def sign_rows(t: int, signs: int, neurons: int, pieces: int, signed: bool, cuts:
     return m
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def true_loss(theta: np.ndarray, signs: int, neurons: int, pieces: int, signed: bool, features: np.ndarray,
               cuts: np.ndarray, constant: np.ndarray, y: np.ndarray) -> float:  # fmt: skip
     """The squared loss of the network itself: each neuron takes the piece that its cuts say."""
@@ -95,7 +95,7 @@ def true_loss(theta: np.ndarray, signs: int, neurons: int, pieces: int, signed: 
     return total
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def search(features: np.ndarray, cuts: np.ndarray, cone: np.ndarray, eps: np.ndarray, constant: np.ndarray,
            y: np.ndarray, inverse: np.ndarray, fixed: int, basis: int, rest: np.ndarray, neurons: int, signed: bool,
            symmetric: bool, flip: bool, box: np.ndarray, box_rhs: np.ndarray, output_box: np.ndarray, sign_mask: int,

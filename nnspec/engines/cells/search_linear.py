@@ -9,17 +9,17 @@ bounds of disjoint subsets combine by their maximum instead of their sum. Otherw
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from nnspec.engines.cells.linear import ANCHOR, solve
 from nnspec.engines.cells.search import BUDGET, DONE, sign_rows
 from nnspec.engines.cells.traverse import enter_piece, pieces_allowed
+from nnspec.engines.compiled import compiled
 
 DRIFT = 1e-12
 """Bound on |A'u| after the pivots of one path, from rounding; its price is DRIFT * reach."""
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def linear_loss(theta: np.ndarray, signs: int, neurons: int, pieces: int, features: np.ndarray, cuts: np.ndarray,
                 constant: np.ndarray, y: np.ndarray, lo: np.ndarray, hi: np.ndarray, largest: bool
                 ) -> float:  # fmt: skip
@@ -44,7 +44,7 @@ def linear_loss(theta: np.ndarray, signs: int, neurons: int, pieces: int, featur
     return total
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def search_linear(features: np.ndarray, cuts: np.ndarray, cone: np.ndarray, eps: np.ndarray, constant: np.ndarray,
                   y: np.ndarray, lo: np.ndarray, hi: np.ndarray, largest: bool, inverse: np.ndarray, fixed: int,
                   basis: int, rest: np.ndarray, neurons: int, symmetric: bool, flip: bool, box: np.ndarray,

@@ -12,12 +12,12 @@ samples (samples that cut nothing off create none).
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from nnspec.engines.cells.polytope import clip, simplex, span
+from nnspec.engines.compiled import compiled
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def pieces_allowed(t: int, k: int, basis: int, pieces: int, cuts: np.ndarray, eps: np.ndarray, vertices: np.ndarray,
                    counts: np.ndarray, pointer: np.ndarray, allowed: np.ndarray) -> None:  # fmt: skip
     """Write into allowed[k] whether neuron k can have each piece at sample t, given its pieces before."""
@@ -37,7 +37,7 @@ def pieces_allowed(t: int, k: int, basis: int, pieces: int, cuts: np.ndarray, ep
                 allowed[k, m] = False
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def enter_piece(t: int, k: int, m: int, basis: int, fixed: int, pieces: int, cuts: np.ndarray, eps: np.ndarray,
                 inverse: np.ndarray, chosen: np.ndarray, vertices: np.ndarray, facets: np.ndarray, counts: np.ndarray,
                 pointer: np.ndarray, scratch_v: np.ndarray, scratch_f: np.ndarray, values: np.ndarray,

@@ -118,6 +118,32 @@ def test_limits_and_stop_keep_incumbent_and_a_valid_bound() -> None:
         assert 0 <= out.bound <= min(out.objective, best)
 
 
+@pytest.mark.parametrize("kind", ["sse", "sae"])
+def test_local_search_ends_between_starts(kind: str) -> None:
+    from nnspec.engines.cells.kernels import kernel_for
+    from nnspec.engines.cells.model import recognise
+    from nnspec.engines.cells.normal import normalise
+
+    normal = normalise(recognise(training(*teacher(20), 2, kind=kind)))
+    everything = np.arange(20)
+    stopped, whole = (kernel_for(normal, 2, np.array([c])) for c in (1, 0))
+    none = whole.improve(everything, None, 0, 0, 0)[0]
+    assert stopped.improve(everything, None, 0, 50, 0)[0] == none
+    assert whole.improve(everything, None, 0, 50, 0)[0] < none
+
+
+def test_memory_limit_is_kept_or_reported() -> None:
+    p = training(*teacher(20), 2)
+    whole = ENGINE.solve(p, Limits())
+    tight = ENGINE.solve(p, Limits(memory=0.2))
+    assert tight.status is Status.OPTIMAL
+    assert tight.objective == pytest.approx(whole.objective, rel=2e-6)
+    none = ENGINE.solve(p, Limits(memory=0.001))
+    assert none.status is Status.LIMIT
+    assert "memory" in none.messages[0]
+    assert none.bound <= whole.objective <= none.objective
+
+
 def test_progress_is_monotone_and_points_are_networks() -> None:
     p = training(*teacher(20), 2)
     seen = []

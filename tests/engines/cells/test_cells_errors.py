@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import threading
 from fractions import Fraction
 
 import numpy as np
@@ -73,3 +74,44 @@ def test_needs_room_for_the_margin() -> None:
                                             margin=0.6))  # fmt: skip
     assert reason is not None
     assert "1.2" in reason
+
+
+def clouds(n: int = 40) -> tuple[np.ndarray, np.ndarray]:
+    r = np.random.RandomState(0)
+    return np.vstack([r.randn(n, 2), r.randn(n, 2) + np.array([[1.0, 0.0]])]), np.repeat([0.0, 1.0], n)
+
+
+def test_limits_and_stop_claim_nothing() -> None:
+    x, y = clouds()
+    p = training(x, y, 2, "step", "errors", weights=2, biases=9, outputs=2, output_bias=1)
+    optimum = CellsEngine().solve(p, Limits()).objective
+    out = CellsEngine().solve(p, Limits(memory=0.01))
+    assert out.status is Status.LIMIT
+    assert "memory" in out.messages[0]
+    assert out.bound <= optimum <= out.objective
+    assert objective(p, out.point) == out.objective
+
+
+def test_a_search_that_was_stopped_is_not_complete(monkeypatch: pytest.MonkeyPatch) -> None:
+    from nnspec.engines.cells import errors
+
+    x, y = clouds()
+    control = np.zeros(1, dtype=np.int64)
+
+    def stopped(*arguments):  # type: ignore[no-untyped-def]
+        control[0] = 1
+        return arguments[7], -1, -1
+
+    monkeypatch.setattr(errors, "best_pair", stopped)
+    assert not errors.fewest_errors(x, 2 * y - 1, np.ones(len(y)), 2, control, 1e9).realised
+
+
+def test_stop_event() -> None:
+    r = np.random.RandomState(1)
+    x, y = r.randn(700, 2), (r.rand(700) < 0.5).astype(float)
+    p = training(x, y, 2, "step", "errors", weights=2, biases=9, outputs=2, output_bias=1)
+    stop = threading.Event()
+    stop.set()
+    out = CellsEngine().solve(p, Limits(), stop=stop)
+    assert out.status is Status.INTERRUPTED
+    assert out.bound <= out.objective

@@ -23,12 +23,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from scipy.special import erf
 
 from nnspec.encodings.context import Block, words
 from nnspec.encodings.registry import encoding
 from nnspec.program import Affine
-from nnspec.program.functions import apply
+from nnspec.program.functions import apply, erf
 
 SEGMENTS = 12
 """Segments of an envelope: with twelve, tanh on [-3, 3] has an error of about 0.004."""

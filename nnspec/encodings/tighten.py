@@ -10,15 +10,18 @@ which holds for every y of the right sign, evaluated with outward rounding (Neum
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.sparse import csr_matrix, vstack
 
 from nnspec.bounds.interval import Interval, down, up
 from nnspec.bounds.relaxation import lines
 from nnspec.problem.network import Activation
 from nnspec.program import Affine, Program
 from nnspec.program.rows import IndicatorRows, LinearRows, ProductRows, UnivariateRows
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
 
 _UNIT = 2.0**-53
 _ACTIVATIONS = ("tanh", "sigmoid", "softplus", "gelu", "silu", "abs")
@@ -36,6 +39,8 @@ class Relaxation:
 
 def relaxation(program: Program) -> Relaxation:
     """The linear relaxation of a program."""
+    from scipy.sparse import csr_matrix, vstack
+
     parts: list[tuple[csr_matrix, np.ndarray]] = []
     n = program.columns
 

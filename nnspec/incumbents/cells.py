@@ -14,7 +14,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.optimize import minimize
 
 from nnspec.incumbents.graph import Pieces, run
 from nnspec.incumbents.merit import Merit, walk
@@ -159,6 +158,8 @@ class Cells:
 
     def solve(self, z: np.ndarray, pattern: list[np.ndarray]) -> tuple[np.ndarray, float]:
         """A local optimum of the cell's problem from z, and its merit (infinite if it is not feasible)."""
+        from scipy.optimize import minimize  # slow to import, and not every search comes here
+
         merit, c = self.merit, self.merit.coordinates
         pieces = {self.key: self._linear(pattern)}
         size = c.size

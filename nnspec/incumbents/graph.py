@@ -11,7 +11,6 @@ import math
 from collections.abc import Callable, Mapping
 
 import numpy as np
-from scipy.special import erf
 
 from nnspec.problem.network import Activation, Layer, Network
 
@@ -52,6 +51,8 @@ def activation(a: Activation, z: np.ndarray, sharpness: float | None = None) -> 
         case "softplus":
             return np.logaddexp(0.0, z), 0.5 * (1.0 + np.tanh(0.5 * z))
         case "gelu":
+            from scipy.special import erf
+
             phi = 0.5 * (1.0 + erf(z / math.sqrt(2.0)))
             return z * phi, phi + z * np.exp(-0.5 * z * z) / math.sqrt(2 * math.pi)
         case "silu":

@@ -2,7 +2,8 @@
 
 A two-metric projection method (Bertsekas 1982; Nocedal 1980 for the limited memory): coordinates at a bound whose
 gradient points outwards are held, the others move along the L-BFGS direction, steps are projected into the box and
-halved until the value falls enough (Armijo). Each start has its own box, which also serves to hold coordinates fixed.
+shortened until the value falls enough (Armijo). Each start has its own box, which also serves to hold coordinates
+fixed.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections.abc import Callable
 import numpy as np
 
 MEMORY = 8
+STEP_SIZES = 12  # 1, 0.35, 0.35^2 ...
 _ARMIJO = 1e-4
 
 
@@ -46,20 +48,23 @@ def minimise(f: ValueAndGradient, z: np.ndarray, lo: np.ndarray, hi: np.ndarray,
         slope[bad] = (d[bad] * g[bad]).sum(axis=1)
         if not s_memory:
             d /= np.maximum(1.0, np.linalg.norm(d, axis=1, keepdims=True))
-        step = np.ones(len(z))
         new_z, new_f, new_g = z.copy(), value.copy(), g.copy()
         todo = np.flatnonzero(slope < 0)
-        for _ in range(12):
-            if not len(todo):
-                break
-            trial = np.clip(z[todo] + step[todo, None] * d[todo], lo[todo], hi[todo])
+        tried = 0
+        while len(todo) and tried < STEP_SIZES:
+            # one step size at a time for all; the few that need short steps try all that are left at once
+            few = len(todo) * (STEP_SIZES - tried) <= max(len(z), 100)
+            sizes = np.repeat(0.35 ** np.arange(tried, STEP_SIZES if few else tried + 1), len(todo))
+            rows = np.tile(todo, len(sizes) // len(todo))
+            trial = np.clip(z[rows] + sizes[:, None] * d[rows], lo[rows], hi[rows])
             tf, tg = f(trial)
-            moved = ((trial - z[todo]) * g[todo]).sum(axis=1)
-            good = np.isfinite(tf) & (tf <= value[todo] + _ARMIJO * np.minimum(moved, 0.0)) & (tf < value[todo])
-            rows = todo[good]
-            new_z[rows], new_f[rows], new_g[rows] = trial[good], tf[good], tg[good]
-            todo = todo[~good]
-            step[todo] *= 0.35
+            moved = ((trial - z[rows]) * g[rows]).sum(axis=1)
+            good = np.isfinite(tf) & (tf <= value[rows] + _ARMIJO * np.minimum(moved, 0.0)) & (tf < value[rows])
+            done, first = np.unique(rows[good], return_index=True)  # the longest step comes first
+            taken = np.flatnonzero(good)[first]
+            new_z[done], new_f[done], new_g[done] = trial[taken], tf[taken], tg[taken]
+            todo = np.setdiff1d(todo, done, assume_unique=True)
+            tried = STEP_SIZES if few else tried + 1
         gain = value - new_f
         small = ~(gain > tolerance * np.maximum(1e-12, np.abs(value)))
         stalled = np.where(small, stalled + 1, 0)

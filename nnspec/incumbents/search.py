@@ -15,15 +15,16 @@ from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
-from scipy.optimize import minimize
 
 from nnspec.incumbents.cells import Cells, best_distinct, side_constraint
 from nnspec.incumbents.lbfgs import minimise
 from nnspec.incumbents.merit import Merit, kinds
 from nnspec.incumbents.support import Budget, budgets, objective_sizes, threshold
 from nnspec.problem import evaluate
+from nnspec.problem import expression as ex
 from nnspec.problem.network import Network
 from nnspec.problem.problem import Point, Problem
+from nnspec.tolerances import GAP_ABSOLUTE
 
 BATCH = 500
 STARTS = 4000
@@ -38,7 +39,8 @@ def local_search(problem: Problem, seed: int = 0, starts: int | None = None, sec
     """Feasible points of a problem, best first; at most `keep`, with different objectives.
 
     `starts` (default 4000, fewer for large networks) bounds the work, `seconds` the wall time, and with `patience` the
-    search ends when that many starts brought nothing better; without `seconds` the result depends on the seed alone.
+    search ends when that many starts, counted from the round of the best point, brought nothing better; without
+    `seconds` the result depends on the seed alone.
     `first` are points to begin with besides the random ones. Problems without a network to train give [].
     """
     if not any(n.free for n in problem.networks.values()):
@@ -95,6 +97,14 @@ class _Search:
     def over(self) -> bool:
         return time.monotonic() > self.deadline or (self.stop is not None and self.stop.is_set())
 
+    def nothing_better(self) -> bool:
+        """Whether the best point has no loss and no penalty at all."""
+        e = self.problem.objective.expression
+        if e is None or not len(self.pool.f) or self.pool.f[0] > GAP_ABSOLUTE:
+            return False
+        constant, terms = ex.linear_terms(e)
+        return constant == 0 and all(isinstance(t, ex.Loss | ex.Size) and k * self.merit.sign > 0 for k, t in terms)
+
     def _stages(self) -> list[dict]:
         """Smoothing and sharpness from the first stage to the last, which is the problem itself."""
         if self.kinds & {"sign", "step"}:
@@ -130,8 +140,10 @@ class _Search:
                 z[: len(given)] = given
             self.improve(z, supports, fresh)
             done += size
-            if len(self.pool.f) and self.pool.f[0] < best - 1e-4 * abs(best):
-                improved, best = done, self.pool.f[0]
+            if len(self.pool.f) and (np.isinf(best) or self.pool.f[0] < best - 1e-4 * abs(best)):
+                improved, best = done - size, self.pool.f[0]
+            if self.nothing_better():
+                break
             if patience is not None and done - improved >= min(patience, self.enough):
                 break
         if self.discrete.any() and not self.over():
@@ -302,7 +314,7 @@ class _Search:
 
     def polish(self) -> None:
         """Local optima to the last digits for the best few: in their cells, by SLSQP, or by more steps."""
-        if self.kinds & {"errors"} or self.counted:
+        if self.kinds & {"errors"} or self.counted or self.nothing_better():
             return
         cells = Cells(self.merit)
         walks = cells.applies and not self.budgets and not self.merit.constrained
@@ -326,6 +338,8 @@ class _Search:
             self.pool.add(z[None], self.score(z[None]))
 
     def _slsqp(self, z: np.ndarray, lo: np.ndarray, hi: np.ndarray) -> np.ndarray:
+        from scipy.optimize import minimize
+
         rows = [side_constraint(self.merit, i, self.c.size) for i in range(len(self.problem.constraints))]
 
         def value(u: np.ndarray) -> tuple[float, np.ndarray]:

@@ -10,8 +10,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
 
 from nnspec.program.affine import Quadratic
 from nnspec.program.program import Program
@@ -51,6 +49,9 @@ def _positive_semidefinite(left: np.ndarray, right: np.ndarray, values: np.ndarr
         return False
     if diagonal.all():
         return True
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import connected_components
+
     columns, flat = np.unique(np.concatenate((left, right)), return_inverse=True)
     i, j = flat[: len(left)], flat[len(left) :]
     half = 0.5 * values  # on both sides of the diagonal, and twice on it

@@ -10,7 +10,21 @@ import math
 from collections.abc import Callable
 
 import numpy as np
-from scipy.special import erf, expit
+
+
+def sigmoid(x: np.ndarray) -> np.ndarray:
+    """1 / (1 + exp(-x)), exact to the last bits everywhere."""
+    from scipy.special import expit  # slow to import, and few programs need it
+
+    return np.asarray(expit(x))
+
+
+def erf(x: np.ndarray) -> np.ndarray:
+    """The error function."""
+    from scipy.special import erf
+
+    return np.asarray(erf(x))
+
 
 MONOTONE: dict[str, tuple[Callable[[np.ndarray], np.ndarray], float, float]] = {
     # increasing functions with their domains
@@ -18,7 +32,7 @@ MONOTONE: dict[str, tuple[Callable[[np.ndarray], np.ndarray], float, float]] = {
     "log": (np.log, 0.0, math.inf),
     "sqrt": (np.sqrt, 0.0, math.inf),
     "tanh": (np.tanh, -math.inf, math.inf),
-    "sigmoid": (expit, -math.inf, math.inf),
+    "sigmoid": (sigmoid, -math.inf, math.inf),
     "softplus": (lambda x: np.logaddexp(0.0, x), -math.inf, math.inf),
 }
 
@@ -26,7 +40,7 @@ OTHERS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "abs": np.abs,
     "sin": np.sin,
     "cos": np.cos,
-    "silu": lambda x: x * expit(x),
+    "silu": lambda x: x * sigmoid(x),
     "gelu": lambda x: 0.5 * x * (1.0 + erf(x / math.sqrt(2.0))),
 }
 

@@ -38,6 +38,8 @@ def random_point(problem: Problem, rng: np.random.Generator) -> Point:
         (3, "h: dense(4, hardtanh) -> dense(3)", "equivariant under permutations(0..2)"),
         (3, "h: dense(3, softplus) -> dense(3, softmax)", "equivariant under cyclic(3)"),
         (4, "h: dense(4, relu, bias = none) -> dense(1)", "invariant under d4(2, 2)"),
+        (4, "h: dense(4, softplus) -> dense(1)", "invariant under d4(2, 2)"),
+        (3, "h: dense(6, relu) -> dense(3)", "equivariant under permutations(0..2)"),
         (4, "h: dense(3, tanh) -> dense(4)", "equivariant under translations(2, 2)"),
         (2, "a: dense(3, tanh) -> b: dense(2, relu) -> dense(1)", "invariant under swap(0, 1)"),
         (2, "a: dense(2, tanh) -> b: dense(2, tanh) -> dense(2)", "equivariant under swap(0, 1)"),
@@ -49,22 +51,25 @@ def test_every_case_is_symmetric(n: int, layers: str, claim: str) -> None:
     problem = network(n, layers, claim)
     (f,), (c,) = problem.networks.values(), problem.symmetry_claims
     rng = np.random.default_rng(1)
-    labels = set()
-    for case in expand(problem):
-        point = case.inverse(random_point(problem, rng))
-        ordered = case.forward(point)
-        assert ordered is not None
-        assert not violations(case.problem, ordered)  # orders of orbits and all
-        assert case.tied.holds(ordered)
-        x = rng.normal(size=(9, n))
-        np.testing.assert_allclose(forward(f, ordered.parameters, x), forward(f, point.parameters, x), atol=1e-12)
-        assert asymmetry(f, point.parameters, c) < 1e-12
-        assert not violations(case.plain, point)
-        assert not violations(problem, point)
+    cases = expand(problem)
+    for case in cases:
+        for _ in range(4):
+            point = case.inverse(random_point(problem, rng))
+            assert asymmetry(f, point.parameters, c) < 1e-12
+            origin = forward(f, point.parameters, np.zeros((1, n)))  # where neurons are at their jumps
+            if c.output_group is not None:
+                np.testing.assert_allclose(act(c.output_group.generators[0], origin), origin, atol=1e-12)
+            assert not violations(case.plain, point)
+            assert not violations(problem, point)
+            ordered = case.forward(point)
+            assert ordered is not None
+            assert case.tied.holds(ordered)
+            assert not violations(case.problem, ordered)  # orders of orbits and all
+            x = rng.normal(size=(9, n))
+            np.testing.assert_allclose(forward(f, ordered.parameters, x), forward(f, point.parameters, x), atol=1e-12)
         loose = {k: v + 1e-12 * rng.normal(size=v.shape) for k, v in point.parameters.items()}
         assert case.forward(Point(loose, {})) is None
-        labels.add(case.label)
-    assert len(labels) == len(expand(problem))
+    assert len({case.label for case in cases}) == len(cases)
 
 
 def test_a_network_without_the_symmetry_is_told_from_one_with_it() -> None:

@@ -129,6 +129,10 @@ def print_solution(solution: Solution, folder: Path) -> None:
         click.echo(f"warning: {warning}", err=True)
 
 
+SHOWN = 20
+"""So many values of a family, and so many families, are printed; all of them are in solution.json."""
+
+
 def families(variables: Mapping[str, float]) -> list[str]:
     """Values of variables, a line each; those that differ in their last index only share one: made[a,0..2] = 0 18 0."""
     from nnspec.cli.progress import short
@@ -139,15 +143,26 @@ def families(variables: Mapping[str, float]) -> list[str]:
         groups.setdefault(stem if separator else name, []).append((last, value))
     lines = []
     for stem, members in groups.items():
-        values = " ".join(short(value) for _, value in members)
+        values = " ".join(short(value) for _, value in members[:SHOWN])
+        if len(members) > SHOWN:
+            values += f" ... and {len(members) - SHOWN:,} more"
         opened = "," if "[" in stem else "["
         if stem in variables:
             lines.append(f"{stem} = {values}")
         elif len(members) == 1:
             lines.append(f"{stem}{opened}{members[0][0]}] = {values}")
         else:
-            lines.append(f"{stem}{opened}{members[0][0]}..{members[-1][0]}] = {values}")
+            lines.append(f"{stem}{opened}{_range([key for key, _ in members])}] = {values}")
+    if len(lines) > SHOWN:
+        lines[SHOWN:] = [f"... and {len(lines) - SHOWN:,} lines more in solution.json"]
     return lines
+
+
+def _range(keys: list[str]) -> str:
+    """0..3 for consecutive numbers, else the keys themselves."""
+    if keys[0].isdigit() and keys == [str(int(keys[0]) + i) for i in range(len(keys))]:
+        return f"{keys[0]}..{keys[-1]}"
+    return ",".join(keys[:SHOWN]) + (",..." if len(keys) > SHOWN else "")
 
 
 def _how(solution: Solution) -> str:

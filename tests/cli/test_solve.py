@@ -218,3 +218,15 @@ def test_closed_pipe(tmp_path):
     )  # fmt: skip
     assert len(ended.stdout) == 1
     assert ended.stderr == ""
+
+
+def test_families_of_variables_share_a_line():
+    from nnspec.cli.solve import SHOWN, families
+
+    assert families({"made[a,0]": 0.0, "made[a,1]": 18.0, "y": 2.5}) == ["made[a,0..1] = 0 18", "y = 2.5"]
+    assert families({"x[1]": 1.0, "x[3]": 2.0}) == ["x[1,3] = 1 2"]
+    assert families({"x[red]": 1.0, "x[blue]": 0.0}) == ["x[red,blue] = 1 0"]
+    (line,) = families({f"x[{i}]": 0.0 for i in range(3000)})
+    assert line.startswith("x[0..2999] = 0 0")
+    assert line.endswith(f"0 ... and {3000 - SHOWN:,} more")
+    assert families({f"v{i}": 0.0 for i in range(100)})[-1] == "... and 80 lines more in solution.json"

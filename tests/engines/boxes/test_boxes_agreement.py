@@ -1,0 +1,94 @@
+"""The boxes engine against the others on random small instances: no engine's bound lies above another's point, and
+two proofs agree."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from boxes_problems import training
+
+from nnspec.engines.boxes import BoxesEngine
+from nnspec.engines.cells import CellsEngine
+from nnspec.engines.interface import Limits, Outcome, Status
+from nnspec.engines.run import solve_problem
+from nnspec.problem import Problem, evaluate
+
+GAP = 1e-3
+
+
+def instance(number: int, losses: tuple[str, ...], activations: tuple[str, ...], hidden: int, decay: bool) -> Problem:
+    """Three to five samples with one or two inputs; penalties on weights, with or without the biases."""
+    r = np.random.default_rng([number, hidden, decay])
+    loss, n, d = losses[number % len(losses)], int(r.integers(3, 6)), int(r.integers(1, 3))
+    x = np.round(r.normal(size=(n, d)), 2)
+    y = r.integers(0, 2, size=(n, 1)).astype(float) if loss in ("hinge", "squared_hinge") else r.normal(size=(n, 1))
+    y[:2] = [[0.0], [1.0]]
+    options = {"pinball": {"q": 0.3}, "huber": {"delta": 0.5}, "hinge": {"margin": 1.0},
+               "squared_hinge": {"margin": 1.0}}  # fmt: skip
+    penalties = {}
+    if decay:
+        penalties = {"decay": float(r.choice([0.05, 0.2, 0.5])), "l1": float(r.choice([0.0, 0.0, 0.1])),
+                     "biases": bool(r.integers(2))}  # fmt: skip
+    return training(x, y, hidden, str(r.choice(activations)), loss=loss, box=float(r.choice([1.0, 2.0])), alpha=0.2,
+                    **penalties, **options.get(loss, {}))  # type: ignore[arg-type]  # fmt: skip
+
+
+def check(problem: Problem, a: Outcome, b: Outcome) -> bool:
+    """Whether both are proofs; fails where they contradict each other."""
+    for o in (a, b):
+        assert o.status in (Status.OPTIMAL, Status.LIMIT), o
+        assert o.point is not None
+        assert not evaluate.violations(problem, o.point)
+    assert a.objective is not None
+    assert b.objective is not None
+    slack = 1e-5 * (1 + abs(a.objective))
+    assert a.bound is None or a.bound <= b.objective + slack, (a.bound, b.objective)
+    assert b.bound is None or b.bound <= a.objective + slack, (b.bound, a.objective)
+    if not a.status is b.status is Status.OPTIMAL:
+        return False
+    assert a.objective == pytest.approx(b.objective, rel=2 * GAP, abs=1e-5)
+    return True
+
+
+def with_cells(number: int, hidden: int, nodes: int) -> bool:
+    losses = ("sse", "mse", "sae", "pinball", "max_error", "hinge")
+    problem = instance(number, losses, ("relu", "leaky_relu", "abs"), hidden, decay=False)
+    assert CellsEngine().accepts(problem) is None
+    boxes = BoxesEngine().solve(problem, Limits(nodes=nodes, gap=GAP, threads=1))
+    cells = CellsEngine().solve(problem, Limits(gap=GAP, threads=1))
+    assert cells.status is Status.OPTIMAL
+    return check(problem, boxes, cells)
+
+
+def with_scip(number: int, hidden: int, nodes: int, seconds: float) -> bool:
+    losses = ("sse", "sae", "huber", "pinball", "max_error", "squared_hinge", "hinge")
+    problem = instance(number, losses, ("relu", "leaky_relu", "abs", "tanh"), hidden, decay=True)
+    boxes = BoxesEngine().solve(problem, Limits(nodes=nodes, gap=GAP, threads=1))
+    scip = solve_problem(problem, Limits(gap=GAP, time=seconds, threads=1), engine="solver", incumbents=False)
+    if scip.point is None:
+        return False
+    return check(problem, boxes, scip)
+
+
+def test_agrees_with_cells() -> None:
+    proofs = [with_cells(number, 1 + number % 2, 500) for number in range(14)]
+    assert sum(proofs) >= 5
+
+
+def test_agrees_with_scip() -> None:
+    proofs = [with_scip(number, 1, 2000, 1.0) for number in range(8)]
+    assert sum(proofs) >= 3
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("block", range(10))
+def test_agrees_with_cells_long(block: int) -> None:
+    for number in range(1000 + 30 * block, 1030 + 30 * block):
+        with_cells(number, 1 + number % 2, 10000)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("block", range(10))
+def test_agrees_with_scip_long(block: int) -> None:
+    for number in range(1000 + 8 * block, 1008 + 8 * block):
+        with_scip(number, 1 + number % 2, 20000, 20.0)

@@ -130,11 +130,14 @@ def _ways(problem: Problem, network: Network, claims: Sequence[SymmetryClaim]) -
         raise _refused(first, str(e)) from None
     if after(chain[-1].dense.activation, chi) != chi:
         raise _refused(first, f"signs do not pass through the {chain[-1].dense.activation} of its output")
+    prune = _zeros_are_cheap(problem, network)
+    if len(hidden) == 1:  # then an orbit can be judged by itself
+        options[0] = [t for t in options[0]
+                      if _way(problem, network, _with_units(chain, t.size), [(t,)], rho, chi, prune)]  # fmt: skip
     total = int(np.prod([float(count_choices([t.size for t in types], h.dense.size))
                          for types, h in zip(options, hidden)]))  # fmt: skip
     if total > MAX_CASES:
         raise _refused(first, f"the group can act on the hidden neurons in {total:,} ways", _FEWER)
-    prune = _zeros_are_cheap(problem, network)
     found = []
     for combination in itertools.product(*(choices(t, h.dense.size) for t, h in zip(options, hidden))):
         way = _way(problem, network, chain, combination, rho, chi, prune)
@@ -245,6 +248,21 @@ def _options(group: FiniteGroup, stage: _Stage, chain: Sequence[_Stage], claim: 
     return types
 
 
+def _with_units(chain: Sequence[_Stage], units: int) -> list[_Stage]:
+    """A chain of two dense layers with the first so many hidden units only."""
+
+    def part(p: Parameter | None, axis: int) -> Parameter | None:
+        if p is None:
+            return None
+        lo, hi = (np.take(a, range(units), axis=axis) for a in (p.lo, p.hi))
+        return replace(p, shape=lo.shape, lo=lo, hi=hi)
+
+    hidden, out = chain
+    first = replace(hidden.dense, weights=part(hidden.dense.weights, 0), bias=part(hidden.dense.bias, 0))
+    second = replace(out.dense, weights=part(out.dense.weights, 1))
+    return [_Stage(first, hidden.activations), _Stage(second, out.activations)]
+
+
 def _way(problem: Problem, network: Network, chain: Sequence[_Stage], combination: Sequence[tuple[OrbitType, ...]],
          rho: Action, chi: Action, prune: bool) -> _Way | None:  # fmt: skip
     """The ties of one choice of orbits; None if it leaves no weights or cannot be better than another choice."""
@@ -256,7 +274,7 @@ def _way(problem: Problem, network: Network, chain: Sequence[_Stage], combinatio
         passed = stage.after(own)
         assert passed is not None  # signs are offered only where they pass, and the output was checked
         before = passed
-    tied = Tied.of(network.parameters, ties)
+    tied = Tied.of([p for stage in chain for p in stage.dense.parameters], ties)
     if not tied.possible():
         return None
     found: list[OrbitOrder] = []

@@ -130,7 +130,7 @@ def test_no_symmetric_function_is_missed(n: int, claim: str, activation: str, va
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        (NET.format(n=2, layers="h: dense(60, tanh) -> dense(1)", claim="invariant under swap(0, 1)"), "ways"),
+        (NET.format(n=16, layers="h: dense(16, relu) -> dense(1)", claim="invariant under translations(4, 4)"), "ways"),
         (NET.format(n=3, layers="h: dense(2) -> dense(1)", claim="invariant under cyclic(3)"), "linear layer f.h"),
         (NET.format(n=6, layers="h: dense(2, relu) -> dense(1)", claim="invariant under permutations(0..5)"),
          "more than 200 elements"),

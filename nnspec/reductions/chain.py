@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from nnspec.problem.problem import Point, Problem
 from nnspec.reductions.bounds import PenaltyBounds
+from nnspec.reductions.dead import DeadNeurons
 from nnspec.reductions.decay import Decay
 from nnspec.reductions.duplicates import Duplicates
 from nnspec.reductions.inputs import ConstantInputs
@@ -16,7 +17,7 @@ from nnspec.reductions.scaling import Scaling
 from nnspec.symmetry import enforced, expand
 
 CHAIN: tuple[Reduction, ...] = (
-    Duplicates(), ConstantInputs(), LinearLayers(), PenaltyBounds(), Decay(), Scaling(),
+    Duplicates(), ConstantInputs(), DeadNeurons(), LinearLayers(), PenaltyBounds(), Decay(), Scaling(),
 )  # fmt: skip
 
 

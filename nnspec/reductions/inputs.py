@@ -23,6 +23,7 @@ from nnspec.reductions.structure import (
     directed_sizes,
     expressions,
     named_tensors,
+    nearest_to_zero,
     with_layers,
     with_network,
 )
@@ -95,7 +96,7 @@ class ConstantInputs:
         layer, constant, x = found
         w, b = layer.weights, layer.bias
         assert w is not None
-        rest = _nearest_to_zero(w)
+        rest = nearest_to_zero(w)
         lo, hi = w.lo.copy(), w.hi.copy()
         shifted = constant & (x != 0)
         rest[:, shifted] = 0.0
@@ -113,13 +114,6 @@ class ConstantInputs:
         columns = [network.input_names[j] if network.input_names else str(j) for j in np.flatnonzero(constant)]
         case = Case(with_network(problem, with_layers(network, changed)), inverse, forward)
         return Reduced((case,), f"inputs that never vary need no weights: {', '.join(columns)}")
-
-
-def _nearest_to_zero(p: Parameter) -> np.ndarray:
-    if p.kind == "set":
-        values = np.asarray(p.values)
-        return np.full(p.shape, values[np.abs(values).argmin()])
-    return np.clip(np.zeros(p.shape), p.lo, p.hi)
 
 
 def _drop(w: Parameter, columns: np.ndarray, rest: np.ndarray, point: Point) -> Point:

@@ -6,6 +6,8 @@ import math
 from collections.abc import Iterator
 from dataclasses import replace
 
+import numpy as np
+
 from nnspec.problem import expression as ex
 from nnspec.problem.network import Layer, Network, Parameter
 from nnspec.problem.problem import Problem
@@ -66,6 +68,18 @@ def directed_sizes(problem: Problem) -> list[tuple[ex.Size, bool]]:
         if isinstance(e, ex.Size) and id(e) not in found:
             found[id(e)] = (e, False)
     return list(found.values())
+
+
+def nearest_to_zero(p: Parameter) -> np.ndarray:
+    """For each entry of a tensor the value of its domain that is nearest to 0."""
+    if p.value is not None:
+        return np.array(p.value, dtype=float).reshape(p.shape)
+    if p.kind == "set":
+        values = np.asarray(p.values)[:, None]
+        inside = (values >= p.lo.reshape(-1)) & (values <= p.hi.reshape(-1))
+        best = np.where(inside, np.abs(values), np.inf).argmin(axis=0)
+        return np.asarray(p.values, dtype=float)[best].reshape(p.shape)
+    return np.clip(np.zeros(p.shape), p.lo, p.hi)
 
 
 def with_network(problem: Problem, network: Network) -> Problem:

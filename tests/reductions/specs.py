@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from nnspec.problem import (
@@ -89,6 +91,30 @@ def times(c, e):
     return ex.Product((ex.Constant(float(c)), e))
 
 
+def with_dead_neurons(net, rng):
+    """Neurons of random hidden layers cut off: no way out, no way in, or a bias that keeps them negative."""
+    layers = list(net.layers)
+    for i in range(1, len(layers) - 1):
+        for k in np.flatnonzero(rng.random(layers[i].size) < 0.6):
+            how = rng.integers(3)
+            own = layers[i].parameters
+            if how == 0:
+                w = layers[i + 1].weights
+                lo, hi = w.lo.copy(), w.hi.copy()
+                lo[:, k] = hi[:, k] = 0.0
+                layers[i + 1] = replace(layers[i + 1], weights=replace(w, lo=lo, hi=hi))
+                continue
+            for p in own:
+                lo, hi = p.lo.copy(), p.hi.copy()
+                if how == 1:
+                    lo[k] = hi[k] = 0.0
+                elif p is layers[i].bias:
+                    lo[k], hi[k] = -40.0, -30.0
+                new = replace(p, lo=lo, hi=hi)
+                layers[i] = replace(layers[i], **{"bias" if p is layers[i].bias else "weights": new})
+    return replace(net, layers=tuple(layers))
+
+
 def random_problem(seed):
     """A problem with up to two hidden layers and anything that may be attached to it."""
     rng = np.random.default_rng(seed)
@@ -104,6 +130,8 @@ def random_problem(seed):
         return boxes[i, role]
 
     net = network(d, hidden, Activation(kind, 0.1), outputs, box, bias=rng.random() < 0.8)
+    if seed % 5 == 4 and kind != "linear":
+        net = with_dead_neurons(net, np.random.default_rng(seed))
     e = loss(rng, outputs)
     x, y = random_data(rng, d, outputs, e.kind)
     terms, constraints, more = [e], [], {}

@@ -8,6 +8,7 @@ import pytest
 from nnspec.problem import Activation, Constraint, Tie
 from nnspec.problem import expression as ex
 from nnspec.reductions.bounds import PenaltyBounds
+from nnspec.reductions.dead import DeadNeurons
 from nnspec.reductions.decay import Decay
 from nnspec.reductions.duplicates import Duplicates
 from nnspec.reductions.inputs import ConstantInputs
@@ -133,3 +134,58 @@ def test_linear_layers_of_relu():
     cases = LinearLayers().apply(p, np.inf).cases
     assert not caught(p, cases)
     assert caught(spec("relu"), cases)
+
+
+def without_way_out(net, bias=(-2.0, 2.0)):
+    """The second hidden neuron is read by no weight but 0."""
+    h1, out = net["h1"], net["out"]
+    lo, hi = out.weights.lo.copy(), out.weights.hi.copy()
+    lo[:, 1] = hi[:, 1] = 0.0
+    b = h1.bias.lo.copy(), h1.bias.hi.copy()
+    b[0][1], b[1][1] = bias
+    layers = {"h1": replace(h1, bias=replace(h1.bias, lo=b[0], hi=b[1])),
+              "out": replace(out, weights=replace(out.weights, lo=lo, hi=hi))}  # fmt: skip
+    return replace(net, layers=tuple(layers.get(x.name, x) for x in net.layers))
+
+
+def forced_removal(p):
+    """What removing dead neurons would do if it did not look at sizes and names."""
+    plain = replace(p, objective=replace(p.objective, expression=SSE), constraints=(), ties=())
+    case = DeadNeurons().apply(plain, np.inf).cases[0]
+    assert case.problem.networks["f"]["h1"].size == 1
+    return [replace(case, problem=replace(case.problem, objective=p.objective, constraints=p.constraints))]
+
+
+def test_dead_neurons():
+    plain = spec()
+    p = replace(plain, networks={"f": without_way_out(plain.networks["f"])})
+    assert DeadNeurons().applies(plain, np.inf) == "no hidden neuron is dead"
+    assert DeadNeurons().applies(p, np.inf) is None
+    assert not caught(p, forced_removal(p))
+    assert caught(plain, forced_removal(p))
+
+
+def test_dead_neurons_that_are_counted():
+    p = spec(terms=[times(0.1, ex.Size("l1", "f", biases=True))])
+    p = replace(p, networks={"f": without_way_out(p.networks["f"], (0.5, 1.0))})
+    assert "cannot be 0" in DeadNeurons().applies(p, np.inf)
+    assert caught(p, forced_removal(p))
+    free = replace(p, networks={"f": without_way_out(p.networks["f"])})
+    assert DeadNeurons().applies(free, np.inf) is None
+    assert not caught(free, forced_removal(free))
+
+
+def test_dead_neurons_that_a_constraint_wants_nonzero():
+    p = spec()
+    many = Constraint(ex.Comparison(">=", ex.Size("l0", "f"), ex.Constant(6.0)))
+    p = replace(p, networks={"f": without_way_out(p.networks["f"])}, constraints=(many,))
+    assert "not only minimised" in DeadNeurons().applies(p, np.inf)
+    assert caught(p, forced_removal(p))
+
+
+def test_dead_neurons_that_are_named():
+    p = spec()
+    entry = ex.ParameterRef("f.h1.weights", (1, 0))
+    p = replace(p, networks={"f": without_way_out(p.networks["f"])},
+                constraints=(Constraint(ex.Comparison("<=", entry, ex.Constant(0.1))),))  # fmt: skip
+    assert "names a single weight" in DeadNeurons().applies(p, np.inf)

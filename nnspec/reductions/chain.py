@@ -55,7 +55,7 @@ def reduce(problem: Problem, upper: float = math.inf, reductions: tuple[Reductio
         expanded = expand(problem)
         cases = tuple(Case(e.problem, e.inverse, e.forward, e.label) for e in expanded)
         ways = f"{len(cases)} ways" if len(cases) > 1 else "one way"
-        text = f"enforced symmetry: the group acts on the hidden neurons in {ways}, equal orbits are put in order"
+        text = f"enforced symmetry: the group acts on the hidden neurons in {ways}"
         steps.append(Step("enforced symmetry", True, text))
         steps += [Step("enforced symmetry", True, f"  {c.label}") for c in cases]
     for reduction in reductions:

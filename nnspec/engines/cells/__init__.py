@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -57,6 +58,8 @@ class CellsEngine:
         refresh(Path(__file__).parent)
         if cells.kind == "errors":
             return _solve_errors(problem, cells, limits, on_progress, stop)
+        if cells.supports:
+            return _solve_supports(problem, cells, limits, start, on_progress, stop, self.evidence, self.checkpoint)
         return _solve(problem, cells, limits, start, on_progress, stop, self.evidence, self.checkpoint)
 
 
@@ -155,6 +158,20 @@ def _write(path: str | Path, cells: CellProblem, normal: Normal, state: State, p
     evidence["file"] = str(path)
     evidence["bound of the file"] = bound
     return None
+
+
+def _solve_supports(problem: Problem, cells: CellProblem, limits: Limits, start: tuple[Point, ...],
+                    on_progress: OnProgress | None, stop: threading.Event | None, path: str | Path | None,
+                    checkpoint: str | Path | None) -> Outcome:  # fmt: skip
+    from nnspec.engines.cells.checkpoint import CheckpointError
+    from nnspec.engines.cells.union import Union
+
+    if checkpoint is not None and Path(checkpoint).exists():
+        raise CheckpointError(f"{checkpoint}: the search under limits on numbers of weights keeps no checkpoints")
+    out = Union(problem, cells, limits, on_progress, stop).run(start)
+    missing = [(path, "evidence file"), (checkpoint if out.status is not Status.OPTIMAL else None, "checkpoint")]
+    more = tuple(f"no {what}: none is kept under limits on numbers of weights" for p, what in missing if p is not None)
+    return replace(out, messages=(*out.messages, *more))
 
 
 def _solve_errors(problem: Problem, cells: CellProblem, limits: Limits, on_progress: OnProgress | None,

@@ -69,6 +69,7 @@ class Search:
     stop: threading.Event | None = None
     report: Callable[[State, float], None] | None = None
     memory: float | None = None  # bytes for the polytopes of all threads
+    ceiling: float = np.inf  # a loss that is had elsewhere: only networks below it matter
     step: int = 0
     strong: int = 2
     state: State = field(default_factory=State)
@@ -116,12 +117,18 @@ class Search:
                 self.control[0] = 1
                 return
 
+    def first(self) -> None:
+        """A first incumbent."""
+        s = self.state
+        starts = 200 if self.normal.samples < 300 else 60
+        s.best_loss, s.best, s.best_signs = self.kernel.improve(
+            np.arange(self.normal.samples), None, 0, starts, self.seed
+        )
+
     def grow_dolls(self) -> float:
         s = self.state
-        everything = np.arange(self.normal.samples)
         if s.best is None:
-            starts = 200 if self.normal.samples < 300 else 60
-            s.best_loss, s.best, s.best_signs = self.kernel.improve(everything, None, 0, starts, self.seed)
+            self.first()
             self.tell(0.0)
         if not self.enough:
             raise Stopped("memory")
@@ -132,7 +139,8 @@ class Search:
         while True:
             n = len(s.order)
             whole = n == self.normal.samples
-            if s.best_loss <= self.gap_absolute:
+            top = min(s.best_loss, self.ceiling)
+            if top <= self.gap_absolute:
                 return 0.0
             if s.open is None:
                 instance = build(self.normal, self.cone, s.order, s.proven)
@@ -160,7 +168,8 @@ class Search:
                 if whole:
                     return bound
                 self.tell(bound)
-                if bound >= s.best_loss - max(self.gap * s.best_loss, self.gap_absolute):
+                top = min(s.best_loss, self.ceiling)
+                if bound >= top - max(self.gap * top, self.gap_absolute):
                     return bound
             self.check()
             self.grow()
@@ -205,7 +214,7 @@ class Search:
         gap = self.gap if whole else max(DOLL_GAP, self.gap)
         assert s.open is not None
         assert s.theta is not None
-        incumbent = self.kernel.loss(s.theta, s.signs, instance.index)
+        incumbent = min(self.kernel.loss(s.theta, s.signs, instance.index), self.ceiling if whole else np.inf)
         budget = FIRST_BUDGET
         while s.open:
             self.check()

@@ -8,10 +8,11 @@ Here theta_k = v_k (w_k, b_k), and the inverse is any split of the scale that re
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from nnspec.engines.cells.supports import Support, counting_limit, counting_terms, supports
 from nnspec.problem import expression as ex
 from nnspec.problem.losses import default_margin, signs
 from nnspec.problem.network import Activation, Layer, Network, Parameter
@@ -50,6 +51,9 @@ class CellProblem:
     c_hi: float
     quantile: float = 0.5
     margin: float = 1.0
+    supports: tuple[Support, ...] = ()  # the problem is the union of its restrictions to these, if there are any
+    rows: np.ndarray | None = None  # of a restriction: its neurons and inputs in the whole network
+    inputs: np.ndarray | None = None
 
     @property
     def neurons(self) -> int:
@@ -73,6 +77,11 @@ class CellProblem:
             s = min(max(np.sqrt(norm), min(least, 1e300)), limit)
             v[k] = sign[k] * s
             w[k] = np.clip(direction / s, self.lo[k], self.hi[k])
+        if self.rows is not None and self.inputs is not None:
+            part_v, part_w = v, w
+            v, w = np.zeros(self.hidden.size), np.zeros((self.hidden.size, self.hidden.weights.shape[1] + 1))  # type: ignore[union-attr]
+            v[self.rows] = part_v
+            w[np.ix_(self.rows, np.append(self.inputs, w.shape[1] - 1))] = part_w
         values = {self.hidden.weights.name: w[:, :-1], self.output.weights.name: v[None, :]}  # type: ignore[union-attr]
         if self.hidden.bias is not None:
             values[self.hidden.bias.name] = w[:, -1]
@@ -120,14 +129,16 @@ def recognise(problem: Problem) -> CellProblem | str:
         return "the cells engine minimises a training loss; this spec does not"
     if problem.variables:
         return "the cells engine takes no decision variables besides the network"
-    if problem.constraints:
-        return "the cells engine takes no constraints"
     if problem.ties or any(c.kind == "enforce" for c in problem.symmetry_claims):
         return "the cells engine takes no enforced symmetries"
     constant, terms = ex.linear_terms(problem.objective.expression)
-    factor, loss = terms[0] if len(terms) == 1 else (1.0, None)
-    if not isinstance(loss, ex.Loss):
-        return "the cells engine takes one loss as its objective, without penalties"
+    losses = [(c, e) for c, e in terms if isinstance(e, ex.Loss)]
+    prices = [(c, e) for c, e in terms if not isinstance(e, ex.Loss)]
+    if len(losses) != 1 or not counting_terms(prices, losses[0][1].network):
+        return "the cells engine takes one loss as its objective, with no penalties but on l0, neurons and inputs"
+    factor, loss = losses[0]
+    if not all(counting_limit(c.expression, loss.network) for c in problem.constraints):
+        return "the cells engine takes no constraints but upper limits on l0, neurons and inputs"
     if not factor > 0 or not np.isfinite(factor) or not np.isfinite(constant):
         return "the cells engine takes a positive multiple of one loss"
     if loss.kind not in LOSSES:
@@ -153,11 +164,11 @@ def recognise(problem: Problem) -> CellProblem | str:
             return f"the cells engine trains all weights; {p.name} is fixed"
         if p.kind != "real":
             return f"the cells engine takes real weights only; {p.name} has other domains"
-    for name, budget, size in ((network.name, network.l0, sum(p.size for p in network.parameters)),
-                               *((f"{network.name}.{x.name}", x.l0, sum(p.size for p in x.parameters))
-                                 for x in chain)):  # fmt: skip
-        if budget is not None and budget < size:
-            return f"the cells engine does not take the l0 budget of {name}"
+    budgets = [(network.l0, sum(p.size for p in network.parameters))]
+    budgets += [(layer.l0, sum(p.size for p in layer.parameters)) for layer in chain]
+    counted = bool(prices or problem.constraints) or any(k is not None and k < size for k, size in budgets)
+    if counted and loss.kind == "errors":
+        return "the cells engine does not count weights, neurons or inputs with the loss errors"
     data = problem.data[loss.data]
     if data.samples == 0 or data.y.shape[1] != 1:
         return "the cells engine takes one target column"
@@ -179,7 +190,12 @@ def recognise(problem: Problem) -> CellProblem | str:
         factor, constant, boxes[0], boxes[1], boxes[2], boxes[3], boxes[4], boxes[5], 0.5 if loss.q is None else loss.q,
         default_margin(loss.kind) if loss.margin is None else loss.margin,
     )  # fmt: skip
-    return (_threshold_reason(cells) or cells) if loss.kind == "errors" else cells
+    if loss.kind == "errors":
+        return _threshold_reason(cells) or cells
+    if not counted:
+        return cells
+    found = supports(problem, cells, prices)
+    return found if isinstance(found, str) else replace(cells, supports=found)
 
 
 def _threshold_reason(cells: CellProblem) -> str | None:

@@ -49,8 +49,11 @@ def teacher(n, d=2, seed=1):
 
 
 def scip(x, y, neurons, activation, kind, weights, biases, outputs, output_bias, alpha=0.1, q=0.5, margin=1.0,
-         counts=None, limit=20.0):  # fmt: skip
-    """(primal, dual) of the problem as it stands: big-M activations, products of output weights and activations."""
+         counts=None, limit=20.0, most=None, prices=None):  # fmt: skip
+    """(primal, dual) of the problem as it stands: big-M activations, products of output weights and activations.
+
+    `most` limits and `prices` charge numbers of nonzeros: of "h", "out", "l0" (both), "neurons", "inputs".
+    """
     from pyscipopt import Model, quicksum
 
     n, d = np.shape(x)
@@ -64,6 +67,28 @@ def scip(x, y, neurons, activation, kind, weights, biases, outputs, output_bias,
     b = [m.addVar(lb=-biases, ub=biases) for _ in range(neurons)]
     v = [m.addVar(lb=-outputs, ub=outputs) for _ in range(neurons)]
     c = m.addVar(lb=-output_bias, ub=output_bias)
+    charge = 0.0
+    if most or prices:
+
+        def nonzero(variable, bound):
+            z = m.addVar(vtype="B")
+            m.addCons(variable <= bound * z)
+            m.addCons(variable >= -bound * z)
+            return z
+
+        w_on = [[nonzero(e, weights) for e in row] for row in w]
+        v_on = [nonzero(e, outputs) for e in v]
+        inputs = [m.addVar(vtype="B") for _ in range(d)]
+        for row in w_on:
+            for z, used in zip(row, inputs, strict=True):
+                m.addCons(z <= used)
+        number = {"h": quicksum(e for row in w_on for e in row) + quicksum(nonzero(e, biases) for e in b),
+                  "out": quicksum(v_on) + nonzero(c, output_bias), "neurons": quicksum(v_on),
+                  "inputs": quicksum(inputs)}  # fmt: skip
+        number["l0"] = number["h"] + number["out"]
+        for name, k in (most or {}).items():
+            m.addCons(number[name] <= k)
+        charge = quicksum(price * number[name] for name, price in (prices or {}).items())
     slope = {"relu": 0.0, "abs": -1.0, "leaky_relu": alpha}[activation]
     total = []
     for i in range(n):
@@ -98,10 +123,10 @@ def scip(x, y, neurons, activation, kind, weights, biases, outputs, output_bias,
         top = m.addVar(lb=0.0)
         for i in range(n):
             m.addCons(top >= total[i] / float(counts[i]))
-        m.setObjective(top)
+        m.setObjective(top + charge)
     else:
         divisor = float(np.sum(counts)) if kind in ("mse", "mae") else 1.0
-        m.setObjective(quicksum(total) / divisor)
+        m.setObjective(quicksum(total) / divisor + charge)
     m.optimize()
     primal = m.getObjVal() if m.getNSols() else INF
     return primal, m.getDualbound()

@@ -188,8 +188,6 @@ def refusals():
     yield "variable", replace(p, variables={"t": Variable("t", 0, 1)})
     yield "tie", replace(p, ties=(Tie(("f.h.weights", 0), ("f.h.weights", 1)),))
     yield "other network", replace(p, networks={"f": f, "g": replace(f, name="g")})
-    yield "budget", replace(p, networks={"f": replace(f, l0=3)})
-    yield "layer budget", replace(p, networks=layers(l0=3))
     yield "smooth", replace(p, networks=layers(activation=Activation("tanh")))
     yield "integer", replace(p, networks=layers(weights=Parameter.box("f.h.weights", (2, 2), -1, 1, "int")))
     yield "fixed", replace(p, networks=layers(bias=Parameter.constant("f.h.bias", np.zeros(2))))

@@ -97,9 +97,15 @@ def test_a_search_that_was_stopped_is_not_complete(monkeypatch: pytest.MonkeyPat
 
     x, y = clouds()
     control = np.zeros(1, dtype=np.int64)
+    last = errors.best_pair
+    roles = []
 
     def stopped(*arguments):  # type: ignore[no-untyped-def]
-        control[0] = 1
+        if not any(np.array_equal(arguments[5], words) for words in roles):
+            roles.append(arguments[5])
+        if len(roles) < 2:
+            return last(*arguments)
+        control[0] = 1  # in the very last search for a pair
         return arguments[7], -1, -1
 
     monkeypatch.setattr(errors, "best_pair", stopped)

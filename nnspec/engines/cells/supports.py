@@ -1,0 +1,156 @@
+"""Budgets and prices on numbers of nonzero weights, neurons and inputs, by the sets of weights that may be nonzero.
+
+A support says which hidden weights and biases, which output weights and whether the output bias may be nonzero. A
+counting term (l0, neurons, inputs, with a coefficient >= 0) depends on the support alone and grows with it, so the
+problem is the union of the problems restricted to the supports that respect all limits, each with its price added.
+
+As 0 lies in every box and sigma(0) = 0 for relu, leaky relu and abs, a neuron is either used, with a nonzero output
+weight and some nonzero hidden weight or bias, or all of its weights can be 0 at no loss; so a used neuron counts one
+output weight whatever the scale between its layers. A support is not needed if another one contains it at no higher
+price, up to an exchange of neurons with equal boxes.
+
+The counts are taken by nnspec.problem.evaluate from a point that is 1 on the support: the judge's own definition.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from nnspec.problem import expression as ex
+from nnspec.problem.evaluate import nonzeros, size, violation
+from nnspec.problem.network import Layer, Network
+from nnspec.problem.problem import Point, Problem
+from nnspec.tolerances import FEASIBILITY
+
+if TYPE_CHECKING:
+    from nnspec.engines.cells.model import CellProblem
+
+COUNTS = ("l0", "neurons", "inputs")
+MOST_CANDIDATES = 4096
+MOST_SUPPORTS = 200
+"""More restricted problems than this are left to engines that decide on the nonzeros inside of one search."""
+
+
+@dataclass(frozen=True, eq=False)
+class Support:
+    """hidden (H, d + 1): which weights and biases may be nonzero; a neuron is used if any may. constant: the output
+    bias; price: the objective's counting terms."""
+
+    hidden: np.ndarray
+    constant: bool
+    price: float
+
+    @property
+    def used(self) -> np.ndarray:
+        return np.asarray(self.hidden.any(axis=1))
+
+
+def counting_terms(terms: list[tuple[float, ex.Expression]], network: str) -> bool:
+    """Whether all terms are counts of this network with coefficients >= 0."""
+    return all(
+        isinstance(e, ex.Size) and e.kind in COUNTS and e.network == network and 0 <= c < np.inf for c, e in terms
+    )
+
+
+def counting_limit(constraint: ex.Expression, network: str) -> bool:
+    """Whether a constraint is an upper limit on counts of this network."""
+    if not isinstance(constraint, ex.Comparison) or constraint.operator == "==":
+        return False
+    small, large = constraint.left, constraint.right
+    if constraint.operator == ">=":
+        small, large = large, small
+    difference = ex.Sum((small, ex.Product((ex.Constant(-1.0), large))))
+    return counting_terms(ex.linear_terms(difference)[1], network)
+
+
+def supports(problem: Problem, cells: CellProblem, prices: list[tuple[float, ex.Expression]]
+             ) -> tuple[Support, ...] | str:  # fmt: skip
+    """The supports to be searched, or why there are none or too many. No limit at all: the whole one."""
+    count, columns = cells.lo.shape
+    free = (cells.lo < 0) | (cells.hi > 0)
+    free[(cells.out_lo == 0) & (cells.out_hi == 0)] = False
+    constants = [c for c in (True, False) if (cells.c_lo <= 0 <= cells.c_hi or c) and (cells.output.bias or not c)]
+    if len(constants) * 2.0 ** int(free.sum()) > 2.0**60:
+        return "the cells engine counts weights and neurons of small networks only"
+    sizes = [e for c in problem.constraints for e in _sizes(c.expression)] + [e for _, e in prices]
+    boxes = np.column_stack([cells.lo, cells.hi, cells.out_lo, cells.out_hi])
+    alike = bool(np.all(boxes == boxes[:1])) and all(e.neuron is None for e in sizes if isinstance(e, ex.Size))
+    choices = [[c for c in itertools.product((False, True), repeat=columns) if not any(np.array(c) & ~free[k])]
+               for k in range(count)]  # fmt: skip
+    number = float(np.prod([len(c) for c in choices]))
+    if number > 8 * MOST_CANDIDATES:
+        return "the cells engine counts weights, neurons and inputs of small networks only"
+    rows = (itertools.combinations_with_replacement(choices[0], count) if alike else itertools.product(*choices))
+    found: list[tuple[float, int, Support]] = []
+    for chosen in rows:
+        hidden = np.array(chosen, dtype=bool)
+        for constant in constants:
+            point = _indicator(cells, hidden, constant)
+            if _within(problem, cells.network, (cells.hidden, cells.output), point):
+                price = sum(c * size(problem, point, e) for c, e in prices if isinstance(e, ex.Size))
+                bits = _bits(hidden, constant)
+                found.append((price, bits, Support(hidden, constant, price)))
+    if not found:
+        return "the limits on numbers of weights, neurons or inputs cannot be kept"
+    if len(found) > MOST_CANDIDATES:
+        return "the cells engine counts weights, neurons and inputs of small networks only"
+    # largest first: whatever contains a support comes before it
+    found.sort(key=lambda f: (-f[1].bit_count(), f[0], f[1]))
+    kept: list[tuple[float, int, Support]] = []
+    for price, bits, support in found:
+        images = {bits} if not alike else {
+            _bits(support.hidden[list(order)], support.constant) for order in itertools.permutations(range(count))
+        }  # fmt: skip
+        if not any(p <= price and image & ~b == 0 for p, b, _ in kept for image in images):
+            kept.append((price, bits, support))
+    if len(kept) > MOST_SUPPORTS:
+        return f"the cells engine searches at most {MOST_SUPPORTS} sets of nonzero weights; here there are {len(kept)}"
+    return tuple(s for _, _, s in kept)
+
+
+def _bits(hidden: np.ndarray, constant: bool) -> int:
+    return int("".join("01"[int(b)] for b in (*hidden.reshape(-1), constant)), 2)
+
+
+def _sizes(e: ex.Expression) -> list[ex.Expression]:
+    assert isinstance(e, ex.Comparison)
+    return [a for side in (e.left, e.right) for _, a in ex.linear_terms(side)[1]]
+
+
+def _indicator(cells: CellProblem, hidden: np.ndarray, constant: bool) -> Point:
+    values = {cells.hidden.weights.name: hidden[:, :-1] * 1.0,  # type: ignore[union-attr]
+              cells.output.weights.name: np.any(hidden, axis=1, keepdims=True).T * 1.0}  # type: ignore[union-attr] # fmt: skip
+    if cells.hidden.bias is not None:
+        values[cells.hidden.bias.name] = hidden[:, -1] * 1.0
+    if cells.output.bias is not None:
+        values[cells.output.bias.name] = np.array([1.0 * constant])
+    return Point(values, {})
+
+
+def _within(problem: Problem, network: Network, layers: tuple[Layer, ...], point: Point) -> bool:
+    if network.l0 is not None and nonzeros(network, point) > network.l0:
+        return False
+    if any(layer.l0 is not None and nonzeros(network, point, layer.name) > layer.l0 for layer in layers):
+        return False
+    return all(violation(problem, point, c.expression) <= FEASIBILITY for c in problem.constraints)
+
+
+def restrict(cells: CellProblem, support: Support) -> CellProblem:
+    """The problem of the support's own neurons and inputs; its points are points of the whole network."""
+    rows = np.flatnonzero(support.used)
+    inputs = np.flatnonzero(support.hidden[:, :-1].any(axis=0))
+    rows = rows if len(rows) else np.array([0])  # one neuron that is fixed to 0
+    inputs = inputs if len(inputs) else np.array([0])
+    chosen = np.ix_(rows, np.append(inputs, cells.lo.shape[1] - 1))
+    mask, used = support.hidden[chosen], support.used[rows]
+    return replace(
+        cells, x=np.ascontiguousarray(cells.x[:, inputs]), offset=cells.offset + support.price,
+        lo=np.where(mask, cells.lo[chosen], 0.0), hi=np.where(mask, cells.hi[chosen], 0.0),
+        out_lo=np.where(used, cells.out_lo[rows], 0.0), out_hi=np.where(used, cells.out_hi[rows], 0.0),
+        c_lo=cells.c_lo if support.constant else 0.0, c_hi=cells.c_hi if support.constant else 0.0,
+        supports=(), rows=rows, inputs=inputs,
+    )  # fmt: skip

@@ -95,7 +95,9 @@ _STRENGTH = {
 def _candidates(problem: Problem) -> tuple[str, ...]:
     """Engines worth asking before the solver: those that exploit what the network consists of."""
     networks = [n for n in problem.networks.values() if n.free]
-    if len(networks) != 1:
+    if not networks:
         return ()
+    if len(networks) > 1:
+        return ("cells", "boxes")  # they refuse, and say so
     kinds = {layer.activation.kind for layer in networks[0].layers if layer.name not in networks[0].outputs}
     return ("boxes",) if kinds & _SMOOTH else ("cells",)

@@ -45,6 +45,14 @@ def test_the_solver_is_left_for_depth_with_reasons():
     assert any("not used" in r for r in choice.reasons)
 
 
+def test_several_networks_are_left_to_the_solver_with_reasons():
+    f, g = spec().networks["f"], network(2, [2], Activation("relu"), name="g")
+    for term in (SSE, ex.Loss("sse", "g", "D")):
+        choice = choose(replace(spec(terms=(term,)), networks={"f": f, "g": g}))
+        assert choice.engine.name == "solver"
+        assert [r.split(":")[0] for r in choice.reasons] == ["engine cells", "engine boxes", "engine solver"]
+
+
 def test_a_backend_asks_for_the_solver():
     assert choose(spec(), "auto", "scip").engine.name == "solver"
 

@@ -26,6 +26,7 @@ import math
 import numpy as np
 
 from nnspec.engines.boxes import activations as act
+from nnspec.engines.boxes.arrays import cube, matrix
 from nnspec.engines.compiled import compiled
 
 
@@ -156,9 +157,8 @@ def quadratic_min(g, q, dlo, dhi, rho, n, scaled, factor, x):
 def workspace(n, d, m):
     """Scratch for `neuron_bound`: per sample (n, 12), per output (m, 12), per output and weight, Hessians, vectors."""
     return (
-        np.zeros((n, 12)), np.zeros((m, 12)), np.zeros((m, d)), np.zeros((m, d)), np.zeros((m, d)),
-        np.zeros((m, d, d)), np.zeros((m, d, d)), np.zeros((d, d)), np.zeros((d, d)), np.zeros((d, d)),
-        np.zeros((8, d)),
+        matrix(n, 12), matrix(m, 12), matrix(m, d), matrix(m, d), matrix(m, d),
+        cube(m, d, d), cube(m, d, d), matrix(d, d), matrix(d, d), matrix(d, d), matrix(8, d),
     )  # fmt: skip
 
 
@@ -405,7 +405,7 @@ def _reduced(lin, qm, dlo, dhi, rho, d, qs, qf, vec):
     free = vec[6]
     for j in range(d):
         free[j] = rho[j]
-    k = 0
+    k = np.int64(0)  # typed: a literal would give `quadratic_min` a compiled version of its own
     for j in range(d):
         if free[j] > 0.0:
             lin[k] = lin[j]

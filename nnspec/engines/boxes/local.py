@@ -6,9 +6,8 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
-
 from nnspec.engines.boxes import network
+from nnspec.engines.boxes.arrays import copy, matrix
 from nnspec.engines.compiled import compiled
 
 
@@ -19,17 +18,18 @@ def best_of(model, starts, vlo, vhi, lo, hi, steps, best_w, best_z):
     hh = starts.shape[1]
     m = best_z.shape[1]
     sc = network.scratch(n, d, hh, m)
-    out = np.zeros((hh, d))
-    w = np.zeros((hh, d))
+    out = matrix(hh, d)
+    w = matrix(hh, d)
+    zero = matrix(hh + 1, m)
     best = math.inf
     for s in range(starts.shape[0]):
         for k in range(hh):
             for j in range(d):
                 w[k, j] = min(hi[k, j], max(lo[k, j], starts[s, k, j]))
-        sc[3][:] = 0.0
+        copy(sc[3], zero)
         f = network.descend(model, w, vlo, vhi, lo, hi, steps, 1e-9, sc, out)
         if f < best:
             best = f
-            best_w[:, :] = w
-            best_z[:, :] = sc[3]
+            copy(best_w, w)
+            copy(best_z, sc[3])
     return best

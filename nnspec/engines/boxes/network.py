@@ -12,10 +12,9 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
-
 from nnspec.engines.boxes import activations as act
 from nnspec.engines.boxes import outputs
+from nnspec.engines.boxes.arrays import copy, matrix
 from nnspec.engines.compiled import compiled
 
 
@@ -23,9 +22,12 @@ from nnspec.engines.compiled import compiled
 def scratch(n, d, hh, m):
     """Scratch of the functions here: features, derivatives, output weights, u, curvature, then matrices for Newton."""
     kk, dim = hh + 1, hh * d
+    features = matrix(n, kk)
+    for i in range(n):
+        features[i, hh] = 1.0
     return (
-        np.ones((n, kk)), np.zeros((n, hh)), np.zeros((n, hh)), np.zeros((kk, m)), np.zeros((n, m)), np.zeros((n, m)),
-        np.zeros((dim, dim)), np.zeros((dim, 4)), np.zeros((dim, kk)), np.zeros((kk, kk)), outputs.scratch(n, kk, m),
+        features, matrix(n, hh), matrix(n, hh), matrix(kk, m), matrix(n, m), matrix(n, m),
+        matrix(dim, dim), matrix(dim, 4), matrix(dim, kk), matrix(kk, kk), outputs.scratch(n, kk, m),
     )  # fmt: skip
 
 
@@ -172,7 +174,7 @@ def descend(model, w, vlo, vhi, lo, hi, steps, stop, sc, out):
                     w[k, j] += 0.7 * (out[k, j] - w[k, j])
             new = objective(model, w, vlo, vhi, sc)
         if not new < f:
-            w[:, :] = out
+            copy(w, out)
             return objective(model, w, vlo, vhi, sc)
         f = new
         if moved < stop:

@@ -17,6 +17,7 @@ import numpy as np
 
 from nnspec.engines.boxes import kinds
 from nnspec.engines.boxes import losses as ls
+from nnspec.engines.boxes.arrays import copy, corner, matrix
 from nnspec.engines.boxes.enclosure import concave_part
 from nnspec.engines.compiled import compiled
 
@@ -126,7 +127,7 @@ def scratch(n, kk, m):
     """Scratch of `solve` for at most kk features: outputs, gradient, Hessian and factor over all (kk*m) weights,
     vectors."""
     p = kk * m
-    return np.zeros((n, m)), np.zeros((p, 8)), np.zeros((p, p)), np.zeros((p, p)), np.zeros((p, 4)), np.zeros((m, 2))
+    return matrix(n, m), matrix(p, 8), matrix(p, p), matrix(p, p), matrix(p, 4), matrix(m, 2)
 
 
 @compiled
@@ -239,7 +240,8 @@ def _hessian(loss, par, g, f, y, cw, tau, u, om, o0, o1, hess):
                     if o != label:
                         t += u[i, o]
                 # the hinge value follows from f
-                prob[:] = 0.0
+                for o in range(w):
+                    prob[o] = 0.0
                 _, s = ls.class_loss(kinds.CLASS_HINGE, par, f[i], label, tau, prob)
                 rank = 0.5 / max(s * s, 1e-300)
                 s *= 2.0
@@ -356,7 +358,7 @@ def solve(loss, par, tau, g, y, cw, q2, q1, vlo, vhi, z, u, om, sc):
             t *= 0.1
         if ls.kinked(loss):
             # curvatures of a mildly smoothed loss serve the outer Newton step; u stays the sharp one
-            keep = u.copy()
-            gradient(loss, par, f, y, cw, max(0.1, tau), u, om, 0, m)
-            u[:, :] = keep
-    return ls.total_loss(loss, par, f, y, cw) + _penalty(z, q2, q1, 0, m)
+            keep = corner(u, u.shape[0], m)
+            gradient(loss, par, f, y, cw, max(0.1, tau), u, om, first, m)
+            copy(u, keep)
+    return ls.total_loss(loss, par, f, y, cw) + _penalty(z, q2, q1, first, m)

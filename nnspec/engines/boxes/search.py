@@ -19,6 +19,7 @@ import numpy as np
 from nnspec.engines.boxes import activations as act
 from nnspec.engines.boxes import losses as ls
 from nnspec.engines.boxes import network, outputs
+from nnspec.engines.boxes.arrays import copy, corner, cube, matrix
 from nnspec.engines.boxes.enclosure import concave_part, neuron_bound, workspace
 from nnspec.engines.compiled import compiled
 
@@ -36,9 +37,9 @@ def row_size(n_hidden, d, m):
 def _scratch(n, d, hh, m):
     big = hh * (CORRECTIONS + 1) + 1
     return (
-        np.zeros((hh, d)), np.zeros(hh), np.zeros((hh, d)), np.zeros(hh), np.zeros((hh, d)), np.zeros((n, m)),
-        np.zeros((n, big)), np.zeros((big, m)), np.zeros((4, big, m)), outputs.scratch(n, big, m), np.zeros((n, m)),
-        np.zeros((hh, d)), np.zeros((hh + 1, m)),
+        matrix(hh, d), np.zeros(hh), matrix(hh, d), np.zeros(hh), matrix(hh, d), matrix(n, m),
+        matrix(n, big), matrix(big, m), cube(4, big, m), outputs.scratch(n, big, m), matrix(n, m),
+        matrix(hh, d), matrix(hh + 1, m),
     )  # fmt: skip
 
 
@@ -60,7 +61,8 @@ def dual_bound(model, u, lo, hi, w, vlo, vhi, term, argmin, ws):
         size += abs(a)
     for k in range(hh):
         term[k] = neuron_bound(kind, alpha, x, u, p2[k], p1[k], q2[k], q1[k], vlo[k], vhi[k], lo[k], hi[k], w[k], ws)
-        argmin[k] = ws[10][7]
+        for j in range(lo.shape[1]):
+            argmin[k, j] = ws[10][7, j]
         total += term[k]
         size += abs(term[k])
     return total - ROUNDING * (1.0 + size)
@@ -87,7 +89,7 @@ def _corrected(model, lo, hi, w, vlo, vhi, bound, cutoff, sc, so, ws, recording)
     for k in range(hh):
         for i in range(n):
             g[i, k] = sc[0][i, k]
-    arg2[:, :] = argmin
+    copy(arg2, argmin)
     for count in range(2, CORRECTIONS + 2):
         kk = hh * count + 1
         for k in range(hh):
@@ -116,8 +118,8 @@ def _corrected(model, lo, hi, w, vlo, vhi, bound, cutoff, sc, so, ws, recording)
             z[kk - 1, o] = sc[3][hh, o]
         # copies of the parts in use: slices would make numba compile `solve` a second time for another memory layout
         outputs.solve(
-            loss, par, tau, g[:, :kk].copy(), y, cw, q[0, :kk].copy(), q[1, :kk].copy(), q[2, :kk].copy(),
-            q[3, :kk].copy(), z[:kk].copy(), u2, om, scratch,
+            loss, par, tau, corner(g, n, kk), y, cw, corner(q[0], kk, m), corner(q[1], kk, m), corner(q[2], kk, m),
+            corner(q[3], kk, m), corner(z, kk, m), u2, om, scratch,
         )  # fmt: skip
         if recording:
             single(u2)
@@ -125,8 +127,9 @@ def _corrected(model, lo, hi, w, vlo, vhi, bound, cutoff, sc, so, ws, recording)
         gain = new - bound
         if gain > 0.0:
             bound = new
-            sc[4][:, :] = u2
-            term[:] = term2
+            copy(sc[4], u2)
+            for k in range(hh):
+                term[k] = term2[k]
             if bound >= cutoff or gain < 0.03 * (cutoff - bound):
                 return bound
         elif count > 2:
@@ -194,8 +197,8 @@ def _treat(model, by, scale, lo, hi, w, vlo, vhi, bound, cutoff, sc, so, ws, log
         f = network.descend(model, w, vlo, vhi, lo, hi, np.int64(2), 0.02, sc, so[0])
         if f < best:
             best = f
-            so[11][:, :] = w
-            so[12][:, :] = sc[3]
+            copy(so[11], w)
+            copy(so[12], sc[3])
         u = sc[4]
         if recording:
             single(u)
@@ -364,7 +367,7 @@ def run(model, by, scale, vlo, vhi, rows, heap, size, free, nfree, best, best_w,
     sc = network.scratch(n, d, hh, m)
     so = _scratch(n, d, hh, m)
     ws = workspace(n, d, m)
-    lo, hi, w = np.zeros((hh, d)), np.zeros((hh, d)), np.zeros((hh, d))
+    lo, hi, w = matrix(hh, d), matrix(hh, d), matrix(hh, d)
     finished = math.inf
     done = 0
     recording = log[0].size > 0
@@ -398,8 +401,8 @@ def run(model, by, scale, vlo, vhi, rows, heap, size, free, nfree, best, best_w,
             )
             if f < best:
                 best = f
-                best_w[:, :] = so[11]
-                best_z[:, :] = so[12]
+                copy(best_w, so[11])
+                copy(best_z, so[12])
             if at < 0:
                 finished = min(finished, bound)
                 continue

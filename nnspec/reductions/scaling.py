@@ -161,6 +161,8 @@ class Scaling:
         assert isinstance(h, Homogeneous)
         cases = tuple(sign_case(h, problem, signs) for signs in sign_patterns(h, problem))
         what = "output weights fixed to +-1, the products of that layer gone"
+        if len(h.network.chain() or ()) > 2:
+            what += "; earlier layers keep their scale"
         return Reduced(cases, f"scaling symmetry of {h.network.name}.{h.hidden.name}: {what}")
 
 

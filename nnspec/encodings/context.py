@@ -19,7 +19,7 @@ from nnspec.program.program import Recipe
 DEFAULTS: dict[str, dict[str, str]] = {
     "": {
         "relu": "bigm", "leaky_relu": "relu", "abs": "bigm", "hardtanh": "bigm", "sign": "bigm", "step": "bigm",
-        "tanh": "exact", "sigmoid": "exact", "softplus": "exact", "silu": "exact", "gelu": "formula",
+        "tanh": "exact", "sigmoid": "exact", "softplus": "exact", "silu": "exact", "gelu": "envelope_binary",
         "softmax": "exact", "maxpool": "bigm", "l0": "bigm", "logic": "indicator", "squares": "objective",
     },
     **{name: dict.fromkeys(("tanh", "sigmoid", "softplus", "silu", "gelu"), "envelope_binary")

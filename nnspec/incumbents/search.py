@@ -18,7 +18,7 @@ import numpy as np
 
 from nnspec.incumbents.cells import Cells, best_distinct, side_constraint
 from nnspec.incumbents.lbfgs import minimise
-from nnspec.incumbents.merit import Merit, kinds
+from nnspec.incumbents.merit import Merit, kinds, walk
 from nnspec.incumbents.support import Budget, budgets, objective_sizes, threshold
 from nnspec.problem import evaluate
 from nnspec.problem import expression as ex
@@ -41,9 +41,10 @@ def local_search(problem: Problem, seed: int = 0, starts: int | None = None, sec
     `starts` (default 4000, fewer for large networks) bounds the work, `seconds` the wall time, and with `patience` the
     search ends when that many starts, counted from the round of the best point, brought nothing better; without
     `seconds` the result depends on the seed alone.
-    `first` are points to begin with besides the random ones. Problems without a network to train give [].
+    `first` are points to begin with besides the random ones. Problems without a network, to train or around which to
+    decide, give []: those are the solver's.
     """
-    if not any(n.free for n in problem.networks.values()):
+    if not problem.networks or not any(isinstance(e, ex.Loss | ex.Size | ex.NetworkOutput) for e in walk(problem)):
         return []
     search = _Search(problem, seed, seconds, stop)
     count = search.default_starts() if starts is None else starts

@@ -282,3 +282,17 @@ def test_floor():
     assert floor(ex.Power(w, 3.0)) == -np.inf
     assert floor(ex.Power(w, 0.5)) == -np.inf
     assert floor(None) == -np.inf
+
+
+def test_a_proof_that_also_excludes_a_known_point_is_not_trusted(monkeypatch):
+    from nnspec.backends.scip import ScipBackend
+
+    problem = training(network("tanh", hidden=1), samples=4)
+    trusted = SolverEngine("scip").solve(problem, Limits(time=20, gap=1e-2))
+    assert trusted.status is Status.OPTIMAL
+    monkeypatch.setattr(ScipBackend, "excludes", lambda *arguments, **keywords: True)
+    doubted = SolverEngine("scip").solve(problem, Limits(time=20, gap=1e-2))
+    assert doubted.status is Status.ERROR
+    assert doubted.bound is None
+    assert doubted.objective == pytest.approx(trusted.objective, rel=1e-2)
+    assert "not trusted" in doubted.messages[-1]

@@ -287,7 +287,7 @@ def test_floor():
 def test_a_proof_that_also_excludes_a_known_point_is_not_trusted(monkeypatch):
     from nnspec.backends.scip import ScipBackend
 
-    problem = training(network("tanh", hidden=1), samples=4)
+    problem = training(network("tanh", inputs=1, hidden=1, box=1.0), samples=3)
     trusted = SolverEngine("scip").solve(problem, Limits(time=20, gap=1e-2))
     assert trusted.status is Status.OPTIMAL
     monkeypatch.setattr(ScipBackend, "excludes", lambda *arguments, **keywords: True)

@@ -154,7 +154,7 @@ class SolverEngine:
         return self._outcome(status, judge, bound, began, result, messages)
 
     def _doubt(self, problem: Problem, result: BackendResult, objective: float | None, limits: Limits) -> str:
-        """Why a proof of SCIP for a program with smooth functions cannot be trusted; "" where nothing speaks against it.
+        """Why a proof of SCIP for a program with smooth functions cannot be trusted; "" if nothing speaks against it.
 
         Wrong proofs were seen at the root of small tanh programs. So no proof may exclude the known point, and one
         without branching has to succeed again without heuristics and start points.

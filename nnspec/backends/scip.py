@@ -63,7 +63,7 @@ class ScipBackend:
               options: Mapping[str, Any] | None = None) -> BackendResult:  # fmt: skip
         began = time.monotonic()
         bridged = bridge(program, self.takes, self.name)
-        settings = {**SETTINGS, **(WITHOUT_OBBT if smooth(program) else {}), **(options or {})}
+        settings = {**_settings(program), **(options or {})}
         best, messages = feasible_starts(program, starts)
         try:
             announce(program, best, on_progress, began)
@@ -90,7 +90,6 @@ class ScipBackend:
             messages=messages,
         )  # fmt: skip
 
-
     def excludes(self, program: Program, value: float, seconds: float, nodes: int | None = None) -> bool:
         """Whether SCIP proves, without heuristics and start points, that nothing as good as `value` exists.
 
@@ -99,18 +98,21 @@ class ScipBackend:
         """
         from pyscipopt import SCIP_PARAMSETTING
 
-        settings = {**SETTINGS, **(WITHOUT_OBBT if smooth(program) else {})}
         model, _ = build(bridge(program, self.takes, self.name).program)
         model.setHeuristics(SCIP_PARAMSETTING.OFF)
-        _configure(model, Limits(time=seconds, nodes=nodes, cutoff=value), settings, 0.0)
-        watch = _Watch(model, [], None, time.monotonic())
-        status = watch.run(None)
+        _configure(model, Limits(time=seconds, nodes=nodes, cutoff=value), _settings(program), 0.0)
+        status = _Watch(model, [], None, time.monotonic()).run(None)
         return status in (Status.INFEASIBLE, Status.OPTIMAL) and model.getNSols() == 0
 
 
 def smooth(program: Program) -> bool:
     """Whether there are rows with exp, log, tanh and the like."""
     return any(isinstance(rows, UnivariateRows) and rows.function not in ("abs", "power") for rows in program.rows)
+
+
+def _settings(program: Program) -> dict[str, Any]:
+    """Our settings for a program."""
+    return {**SETTINGS, **(WITHOUT_OBBT if smooth(program) else {})}
 
 
 def _configure(model: Any, limits: Limits, settings: Mapping[str, Any], spent: float) -> None:

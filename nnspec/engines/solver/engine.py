@@ -172,7 +172,10 @@ class SolverEngine:
         if self.backend.excludes(program, objective + room, CHECK_SECONDS, nodes=1):
             return "also proves, without its heuristics, that nothing is as good as a known point with room to spare"
         margin = worse * max(limits.gap, LOSS_MISMATCH) * max(abs(objective), ROOM_TO_SPARE)
-        if result.nodes <= 1 and not self.backend.excludes(program, objective - margin, CHECK_SECONDS):
+        claimed = objective - margin  # that nothing is better, or, under a cut-off, nothing than that
+        if limits.cutoff is not None:
+            claimed = worse * min(worse * claimed, worse * limits.cutoff)
+        if result.nodes <= 1 and not self.backend.excludes(program, claimed, CHECK_SECONDS):
             return "closes the gap without branching, but not a second time without heuristics and start points"
         return ""
 

@@ -27,14 +27,13 @@ from nnspec.problem.forward import activate
 from nnspec.problem.problem import Point, Problem
 from nnspec.reductions.interface import Case, Reduced
 from nnspec.reductions.scaling import (
-    MAX_CASES,
     Homogeneous,
     counts_used,
     forbidden_size,
     homogeneous,
-    interchangeable,
     sign_case,
     sign_patterns,
+    too_many_cases,
 )
 from nnspec.reductions.structure import covered, directed_sizes, penalties, penalty_budget, with_layers, with_network
 
@@ -85,10 +84,7 @@ class Decay:
         counting = counts_used(h, _without_decay(h, problem, 0.0, False))
         if isinstance(counting, str):
             return counting
-        if not interchangeable(h, problem) and (counting or 2**h.units > MAX_CASES):
-            return "the neurons are not interchangeable, which leaves too many cases"
-        cases = (h.units + 1) * (h.units + 2) // 2 if counting else h.units + 1
-        return f"{cases} cases of signs are too many" if cases > MAX_CASES else None
+        return too_many_cases(h, problem, counting)
 
     def apply(self, problem: Problem, upper: float) -> Reduced:
         h = homogeneous(problem)

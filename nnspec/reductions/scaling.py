@@ -107,6 +107,14 @@ def interchangeable(h: Homogeneous, problem: Problem) -> bool:
     return all(rows) and bool(np.all(h.v.lo == h.v.lo[0, 0]) and np.all(h.v.hi == h.v.hi[0, 0])) and not named
 
 
+def too_many_cases(h: Homogeneous, problem: Problem, counting: bool) -> str | None:
+    """Why the signs of the output weights are too many cases (`counting`: those with zeros too), or None."""
+    if not interchangeable(h, problem) and (counting or 2**h.units > MAX_CASES):
+        return "the neurons are not interchangeable, which leaves too many cases"
+    cases = (h.units + 1) * (h.units + 2) // 2 if counting else h.units + 1
+    return f"{cases} cases of signs are too many" if cases > MAX_CASES else None
+
+
 def counts_used(h: Homogeneous, problem: Problem) -> bool | str:
     """Whether something counts the neurons in use; a reason if it counts in a way that the cases cannot express."""
     counting = h.out.l0 is not None or h.network.l0 is not None
@@ -151,10 +159,7 @@ class Scaling:
         counting = counts_used(h, problem)
         if isinstance(counting, str):
             return counting
-        if not interchangeable(h, problem) and (counting or 2**h.units > MAX_CASES):
-            return "the neurons are not interchangeable, which leaves too many cases"
-        cases = (h.units + 1) * (h.units + 2) // 2 if counting else h.units + 1
-        return f"{cases} cases of signs are too many" if cases > MAX_CASES else None
+        return too_many_cases(h, problem, counting)
 
     def apply(self, problem: Problem, upper: float) -> Reduced:
         h = homogeneous(problem)

@@ -29,6 +29,7 @@ class Coordinates:
     hi: np.ndarray
     integer: np.ndarray  # (P,) bool
     sets: dict[int, np.ndarray]  # coordinate -> its finitely many values
+    known: np.ndarray  # (P,) values that the tensors had before, moved into the domains; nan where there is none
 
     @property
     def size(self) -> int:
@@ -98,7 +99,7 @@ class Coordinates:
 def coordinates(problem: Problem) -> Coordinates:
     """The coordinates of a problem's decisions."""
     slices: dict[str, tuple[int, int, tuple[int, ...]]] = {}
-    lo, hi, kinds, values = [], [], [], []
+    lo, hi, kinds, values, start = [], [], [], [], []
     count = 0
     for p in problem.free_parameters():
         slices[p.name] = (count, count + p.size, p.shape)
@@ -107,11 +108,13 @@ def coordinates(problem: Problem) -> Coordinates:
         hi.append(p.hi.reshape(-1))
         kinds += [p.kind] * p.size
         values += [p.values] * p.size
+        start.append(np.full(p.size, np.nan) if p.start is None else np.asarray(p.start, dtype=float).reshape(-1))
     for v in problem.variables.values():
         lo.append(np.array([v.lo if v.kind != "binary" else max(0.0, v.lo)]))
         hi.append(np.array([v.hi if v.kind != "binary" else min(1.0, v.hi)]))
         kinds.append("real" if v.kind == "real" else "int")
         values.append(())
+        start.append(np.array([np.nan]))
     low = np.concatenate(lo) if lo else np.zeros(0)
     high = np.concatenate(hi) if hi else np.zeros(0)
     total = len(kinds)
@@ -160,4 +163,8 @@ def coordinates(problem: Problem) -> Coordinates:
     for r in zero:
         box_lo[names[r]], box_hi[names[r]] = 0.0, 0.0
     box_hi = np.maximum(box_hi, box_lo)
-    return Coordinates(slices, tuple(problem.variables), entries, signs, box_lo, box_hi, integer, sets)
+    known = np.full(len(names), np.nan)
+    for e, value in enumerate(np.concatenate(start) if start else ()):
+        if signs[e] != 0 and not np.isnan(value):
+            known[entries[e]] = np.clip(signs[e] * value, box_lo[entries[e]], box_hi[entries[e]])
+    return Coordinates(slices, tuple(problem.variables), entries, signs, box_lo, box_hi, integer, sets, known)

@@ -214,6 +214,9 @@ class _Search:
         for network in self.problem.networks.values():
             if network.free:
                 self._lay_through_data(network, z)
+        known = ~np.isnan(self.c.known)
+        if known.any():  # what was imported to be trained again: the first start keeps it, and every fourth
+            z[np.ix_(np.arange(count) % 4 == 0, known)] = self.c.known[known]
         return self.c.round(z)
 
     def _lay_through_data(self, network: Network, z: np.ndarray) -> None:

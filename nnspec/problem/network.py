@@ -53,6 +53,7 @@ class Parameter:
 
     `lo` and `hi` have the tensor's shape (infinite where the spec gives no bound). `kind` is "real", "int", or "set"
     (then `values` lists the finitely many values, ascending). `value` is an array if the tensor is fixed, else None.
+    `start` is a value that a free tensor had before, worth starting from; it need not lie in the domain.
     """
 
     name: str  # "f.h1.weights"
@@ -63,6 +64,7 @@ class Parameter:
     values: tuple[float, ...] = ()
     value: np.ndarray | None = None
     span: Span | None = field(default=None, repr=False)
+    start: np.ndarray | None = field(default=None, repr=False)
 
     @property
     def free(self) -> bool:

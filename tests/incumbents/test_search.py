@@ -130,3 +130,24 @@ def test_points_of_random_problems_hold():
         for q in points:
             assert violations(p, q) == [], seed
     assert found >= 23
+
+
+def test_a_freed_layer_starts_from_its_old_weights():
+    """A needle that random starts do not find: in a linear model with a step, one wide-box weight has to be exact."""
+    x = np.linspace(-1, 1, 9)[:, None]
+    net = network(1, [1], Activation("step"), box=(-1e6, 1e6))
+    old = {"f.h1.weights": [[1e6]], "f.h1.bias": [9e5], "f.o.weights": [[7e5]], "f.o.bias": [-3e5]}
+    names = [p.name for p in net.parameters]
+    assert len(names) == 4
+    values = dict(zip(names, old.values()))
+
+    def started(p):
+        return replace(p, start=np.reshape(values[p.name], p.shape))
+
+    layers = tuple(
+        replace(y, weights=y.weights and started(y.weights), bias=y.bias and started(y.bias)) for y in net.layers
+    )
+    y = np.where(1e6 * x + 9e5 >= 0, 4e5, -3e5)
+    p = problem(net, x, y, [SSE])
+    assert best(p, starts=1) > 1e9
+    assert best(replace(p, networks={"f": replace(net, layers=layers)}), starts=1) == 0.0

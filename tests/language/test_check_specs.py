@@ -213,6 +213,7 @@ minimize sse(f, D)
     names = [q.name for q in p.free_parameters()]
     assert names == [f"f.{known[-1]}.weights", f"f.{known[-1]}.bias"]
     assert [float(q.hi.max()) for q in p.free_parameters()] == [2, 1]
+    assert all(q.start is not None and q.start.shape == q.shape for q in p.free_parameters())
     assert Activation("relu") in [x.activation for x in p.networks["f"].layers]
 
 

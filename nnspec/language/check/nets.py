@@ -261,7 +261,9 @@ def _freed(layer: Layer, settings: Settings, name: sx.String) -> Layer:
         fail("NNS045", "the layer has biases in the file", settings.places["bias"], help="biases in 0..0 removes them")
 
     def box(p: Parameter | None, domain: object) -> Parameter | None:
-        return None if p is None else tensor(p.name, p.shape, domain, name.span)  # type: ignore[arg-type]
+        if p is None:
+            return None
+        return replace(tensor(p.name, p.shape, domain, name.span), start=p.value)  # type: ignore[arg-type]
 
     return replace(
         layer, weights=box(layer.weights, settings.weights), bias=box(layer.bias, settings.biases), span=name.span

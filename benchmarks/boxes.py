@@ -1,167 +1,113 @@
-"""Dual bounds of the boxes engine and of general global solvers on the same tanh instances in one run.
+"""The boxes engine: time to proof of whole processes, and dual bounds next to general global solvers in one run.
 
-    python benchmarks/boxes.py [--seconds 60] [--threads 2] [instance ...]
+    python benchmarks/boxes.py --table [instance ...]               about 3 minutes
+    python benchmarks/boxes.py --compare [--seconds 60] [instance ...]    about 25 minutes with 60 seconds each
 
-Prints a Markdown table: value and bound of each solver at the time limit, or the seconds it took to close the gap of
-1e-3. SCIP and Gurobi get the activations as constraints with all weights as variables; MAiNGO the weights only (its
-reduced space). All models are written here, from the data. Gurobi needs a licence beyond 2000 variables; MAiNGO is `pip
-install maingopy`. A solver that is not installed is left out.
+`--table` runs `nnspec solve --engine boxes --gap GAP` for each row as a process of its own: seconds on the clock and of
+the processor, with start-up, reading, writing and checking of the networks. Compiled code is on disk, except for the
+extra row "cold", which repeats the first instance with an empty cache. `--compare` gives each solver each instance in a
+process of its own and prints the seconds it took to close the gap of 1e-3, or bound and value at the time limit.
+Solvers that are not installed (gurobipy, maingopy) or whose licence is too small are named as such. Both print
+Markdown.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import os
+import platform
+import resource
+import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "engines" / "boxes"))
-from boxes_problems import XOR_X, XOR_Y, teacher, training
-
-from nnspec.engines.boxes import BoxesEngine
-from nnspec.engines.interface import Limits
-
-GAP = 1e-3
-BOX = 3.0
-Result = tuple[float, float, float]  # value, bound, seconds
+sys.path.insert(0, str(Path(__file__).parent))
+from boxes_instances import Instance, instances
+from boxes_solvers import GAP, SOLVERS
 
 
-def instances() -> dict[str, tuple[np.ndarray, np.ndarray, int, float]]:
-    """name: inputs, targets (one column), hidden neurons, decay on all weights and biases, which lie in [-3, 3]."""
-    return {
-        "xor-1": (XOR_X, XOR_Y, 1, 0.1),
-        "xor-2": (XOR_X, XOR_Y, 2, 0.1),
-        "n12-1": (*teacher(12), 1, 0.05),
-        "n12-2": (*teacher(12), 2, 0.05),
-        "n60-1": (*teacher(60), 1, 0.05),
-    }
+def process(i: Instance, gap: float, threads: int, cold: bool = False) -> dict:
+    """One `nnspec solve` as a process; what it printed, with its seconds on the clock and of the processor."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "instance.nns"
+        path.write_text(i.spec())
+        command = [str(Path(sys.executable).parent / "nnspec"), "solve", str(path), "--engine", "boxes", "--json",
+                   "--gap", str(gap), "--threads", str(threads), "--out", str(Path(folder) / "out")]  # fmt: skip
+        environment = {**os.environ, "NUMBA_CACHE_DIR": str(Path(folder) / "cache")} if cold else None
+        began, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
+        run = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+        seconds, after = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
+    if not run.stdout.strip():
+        sys.exit(run.stderr)
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return {**json.loads(run.stdout), "seconds": seconds, "cpu": cpu}
 
 
-def boxes(x: np.ndarray, y: np.ndarray, hidden: int, decay: float, seconds: float, threads: int) -> Result:
-    o = BoxesEngine().solve(training(x, y, hidden, decay=decay, box=BOX), Limits(seconds, GAP, threads=threads))
-    assert o.objective is not None
-    assert o.bound is not None
-    return o.objective, o.bound, o.seconds
+def table(chosen: dict[str, Instance], threads: int) -> None:
+    first = next(iter(chosen.values()))
+    process(first, GAP, threads)  # compiles
+    print("| instance | gap | at most | seconds | processor | status | value | boxes |\n" + "|---" * 8 + "|")
+    rows = [(i.title, i, gap, str(f"{limit:g}"), False) for i in chosen.values() for gap, limit in i.targets]
+    rows.append((f"{first.title}, cold", first, first.targets[0][0], "-", True))
+    for title, i, gap, limit, cold in rows:
+        r = process(i, gap, threads, cold)
+        print(f"| {title} | {gap:g} | {limit} | {r['seconds']:.1f} | {r['cpu']:.1f} | {r['status']} | "
+              f"{r['objective']:.6f} | {r['nodes']} |", flush=True)  # fmt: skip
 
 
-def scip(x: np.ndarray, y: np.ndarray, hidden: int, decay: float, seconds: float, threads: int) -> Result:
-    from pyscipopt import Model, exp, quicksum
-
-    m = Model()
-    m.hideOutput()
-    m.setParam("limits/time", seconds)
-    m.setParam("limits/gap", GAP)
-    d = x.shape[1]
-    w = [[m.addVar(lb=-BOX, ub=BOX) for _ in range(d + 1)] for _ in range(hidden)]
-    v = [m.addVar(lb=-BOX, ub=BOX) for _ in range(hidden + 1)]
-    residuals = []
-    for row, target in zip(x, y[:, 0]):
-        terms = []
-        for k in range(hidden):
-            h = m.addVar(lb=-1, ub=1)
-            a = quicksum(float(t) * q for t, q in zip(row, w[k])) + w[k][d]
-            m.addCons(h == 1 - 2 / (exp(2 * a) + 1))
-            terms.append(v[k] * h)
-        r = m.addVar(lb=-50, ub=50)
-        m.addCons(r == quicksum(terms) + v[hidden] - float(target))
-        residuals.append(r)
-    t = m.addVar(lb=0)
-    m.addCons(
-        t >= quicksum(r * r for r in residuals) + decay * quicksum(q * q for q in (t for r in (*w, v) for t in r))
-    )
-    m.setObjective(t)
-    began = time.monotonic()
-    m.optimize()
-    return (m.getObjVal() if m.getNSols() else np.inf), m.getDualbound(), time.monotonic() - began
+def cell(name: str, solver: str, seconds: float, threads: int) -> str:
+    command = [sys.executable, __file__, "--one", name, "--solver", solver, "--seconds", str(seconds),
+               "--threads", str(threads)]  # fmt: skip
+    try:
+        run = subprocess.run(command, capture_output=True, text=True, check=False, timeout=4 * seconds + 120)
+    except subprocess.TimeoutExpired:
+        return "did not stop"
+    try:
+        value, bound, spent = json.loads(run.stdout.strip().splitlines()[-1])
+    except (IndexError, json.JSONDecodeError):
+        last = (run.stderr.strip().splitlines() or [f"ended with {run.returncode}"])[-1]
+        return "licence too small" if "size-limited" in last else last.split("Error: ")[-1][:60]
+    shown = "none" if value is None else f"{value:.5f}"
+    closed = value is not None and value - bound <= 1.01 * GAP * abs(value)
+    return f"**{spent:.1f} s**" if closed else f"{bound:.3f} ({shown})"
 
 
-def gurobi(x: np.ndarray, y: np.ndarray, hidden: int, decay: float, seconds: float, threads: int) -> Result:
-    import gurobipy as gp
-    from gurobipy import nlfunc
-
-    with gp.Env(params={"OutputFlag": 0}) as env, gp.Model(env=env) as m:
-        m.Params.TimeLimit, m.Params.MIPGap, m.Params.Threads = seconds, GAP, threads
-        d = x.shape[1]
-        w, v = m.addMVar((hidden, d + 1), lb=-BOX, ub=BOX), m.addMVar(hidden + 1, lb=-BOX, ub=BOX)
-        total = decay * (sum(w[k] @ w[k] for k in range(hidden)) + v @ v)
-        for row, target in zip(x, y[:, 0]):
-            r = m.addVar(lb=-50, ub=50)
-            f = v[hidden].item() - float(target)
-            for k in range(hidden):
-                a, h = m.addVar(lb=-50, ub=50), m.addVar(lb=-1, ub=1)
-                m.addConstr(a == sum(float(t) * w[k, j].item() for j, t in enumerate(row)) + w[k, d].item())
-                m.addGenConstrNL(h, nlfunc.tanh(a))
-                f = f + v[k].item() * h
-            m.addConstr(r == f)
-            total = total + r * r
-        m.setObjective(total)
-        m.optimize()
-        return (m.ObjVal if m.SolCount else np.inf), m.ObjBound, m.Runtime
-
-
-def maingo(x: np.ndarray, y: np.ndarray, hidden: int, decay: float, seconds: float, threads: int) -> Result:
-    import maingopy as mg
-
-    d = x.shape[1]
-    size = hidden * (d + 1) + hidden + 1
-
-    class Training(mg.MAiNGOmodel):
-        def __init__(self) -> None:
-            mg.MAiNGOmodel.__init__(self)
-
-        def get_variables(self) -> list:
-            return [mg.OptimizationVariable(mg.Bounds(-BOX, BOX), mg.VT_CONTINUOUS, f"t{i}") for i in range(size)]
-
-        def evaluate(self, p: list) -> object:
-            total = sum(decay * mg.sqr(q) for q in p)
-            for row, target in zip(x, y[:, 0]):
-                f = p[size - 1] - float(target)
-                for k in range(hidden):
-                    w = p[k * (d + 1) : (k + 1) * (d + 1)]
-                    a = sum(float(t) * q for t, q in zip(row, w)) + w[d]
-                    f = f + p[hidden * (d + 1) + k] * mg.tanh(a)
-                total = total + mg.sqr(f)
-            result = mg.EvaluationContainer()
-            result.objective = total
-            return result
-
-    model = Training()  # the solver keeps no reference of its own
-    solver = mg.MAiNGO(model)
-    solver.set_log_file_name("")
-    for option, value in (("maxTime", seconds), ("epsilonR", GAP), ("epsilonA", 1e-9), ("loggingDestination", 0)):
-        solver.set_option(option, value)
-    began = time.monotonic()
-    solver.solve()
-    return solver.get_objective_value(), solver.get_final_LBD(), time.monotonic() - began
-
-
-SOLVERS: dict[str, Callable[..., Result]] = {"boxes": boxes, "SCIP": scip, "Gurobi": gurobi, "MAiNGO": maingo}
+def compare(chosen: dict[str, Instance], seconds: float, threads: int) -> None:
+    process(next(iter(chosen.values())), GAP, threads)  # compiles
+    print(f"Seconds to a gap of {GAP:g}, or bound (value) after {seconds:g} s.\n")
+    print("| instance | " + " | ".join(SOLVERS) + " |\n|" + "---|" * (1 + len(SOLVERS)), flush=True)
+    for name, i in chosen.items():
+        cells = [cell(name, solver, seconds, threads) for solver in SOLVERS]
+        print(f"| {i.title} | " + " | ".join(cells) + " |", flush=True)
 
 
 def main() -> None:
+    known = instances()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("instances", nargs="*", help=f"of {', '.join(instances())}; default all")
+    parser.add_argument("instances", nargs="*", help=f"of {', '.join(known)}; default all")
+    parser.add_argument("--table", action="store_true")
+    parser.add_argument("--compare", action="store_true")
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--threads", type=int, default=2)
-    arguments = parser.parse_args()
-    boxes(XOR_X, XOR_Y, 1, 0.5, 5.0, 1)  # compile
-    print("| instance | " + " | ".join(SOLVERS) + " |\n|" + "---|" * (1 + len(SOLVERS)), flush=True)
-    for name, (x, y, hidden, decay) in instances().items():
-        if arguments.instances and name not in arguments.instances:
-            continue
-        cells = []
-        for solver in SOLVERS.values():
-            try:
-                value, bound, seconds = solver(x, y, hidden, decay, arguments.seconds, arguments.threads)
-            except ImportError:
-                cells.append("not installed")
-                continue
-            closed = value - bound <= 1.01 * GAP * abs(value)
-            cells.append(f"{value:.5f}, {seconds:.1f} s" if closed else f"{value:.5f} / {bound:.3f}")
-        print(f"| {name} | " + " | ".join(cells) + " |", flush=True)
+    parser.add_argument("--one", help=argparse.SUPPRESS)
+    parser.add_argument("--solver", help=argparse.SUPPRESS)
+    a = parser.parse_args()
+    if a.one:
+        value, bound, spent = SOLVERS[a.solver](known[a.one], a.seconds, a.threads)
+        print("\n" + json.dumps([value if abs(value) < 1e20 else None, bound, spent]))
+        return
+    unknown = set(a.instances) - set(known)
+    if unknown:
+        parser.error(f"unknown instance {sorted(unknown)[0]}")
+    chosen = {name: i for name, i in known.items() if not a.instances or name in a.instances}
+    print(f"{platform.machine()}, Python {platform.python_version()}, {a.threads} threads\n", flush=True)
+    if a.table or not a.compare:
+        table(chosen, a.threads)
+    if a.compare:
+        compare(chosen, a.seconds, a.threads)
 
 
 if __name__ == "__main__":

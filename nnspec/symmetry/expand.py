@@ -100,16 +100,13 @@ def expand(problem: Problem) -> tuple[Expanded, ...]:
         ties = tuple(t for way in combination for t in way.ties)
         plain = replace(problem, symmetry_claims=rest, ties=problem.ties + ties)
         orders_of = tuple(o for way in combination for o in way.orders)
-        rows = tuple(c for o in orders_of for c in o.constraints()) if ORDER_ORBITS else ()
+        rows = tuple(c for o in orders_of for c in o.constraints())
         case = replace(plain, constraints=plain.constraints + rows)
         label = ", ".join(w.label for w in combination)
         found.append(Expanded(plain, case, Tied.of(tensors, plain.ties), orders_of, label))
     return tuple(found)
 
 
-ORDER_ORBITS = False
-"""Off: with these rows and a cut-off SCIP ended tanh problems at the root whose bound is 0 for long without them. The
-optima agreed, but until such a proof is understood it is not relied upon."""
 _FLIP: Action = (((0,), (-1,)),)
 _FEWER = f"at most {MAX_CASES} are tried: use fewer hidden neurons or a smaller group"
 

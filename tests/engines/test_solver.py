@@ -12,6 +12,7 @@ from nnspec.engines.interface import Limits, Status
 from nnspec.engines.solver import SolverEngine
 from nnspec.engines.solver.judge import Judge, floor
 from nnspec.errors import UnsupportedError, UsageError
+from nnspec.incumbents import local_search
 from nnspec.problem import (
     Activation,
     Constraint,
@@ -296,3 +297,16 @@ def test_a_proof_that_also_excludes_a_known_point_is_not_trusted(monkeypatch):
     assert doubted.bound is None
     assert doubted.objective == pytest.approx(trusted.objective, rel=1e-2)
     assert "not trusted" in doubted.messages[-1]
+
+
+def test_scip_keeps_a_known_solution_under_a_cutoff():
+    """With the default of lp/disablecutoff SCIP finds this program infeasible at the root."""
+    r = np.random.RandomState(5)
+    x, y = r.uniform(-1, 1, (6, 2)).round(3), r.uniform(-1, 2, (6, 1)).round(3)
+    net = network("tanh", inputs=2, hidden=2, box=3.0)
+    problem = Problem("p", {"f": net}, {"D": DataSet("D", x, y)}, {}, Objective("minimize", ex.Loss("mse", "f", "D")))
+    engine = SolverEngine("scip")
+    program = engine.compile(problem).program
+    value = evaluate.objective(problem, local_search(problem, starts=200)[0])
+    for room in (1.05, 1.3, 1.8):
+        assert not engine.backend.excludes(program, room * value + 1e-3, 5.0, nodes=1)

@@ -156,8 +156,8 @@ class SolverEngine:
     def _doubt(self, problem: Problem, result: BackendResult, objective: float | None, limits: Limits) -> str:
         """Why a proof of SCIP for a program with smooth functions cannot be trusted; "" if nothing speaks against it.
 
-        Wrong proofs were seen at the root of small tanh programs. So no proof may exclude the known point, and one
-        without branching has to succeed again without heuristics and start points.
+        Wrong proofs were seen at the root of small tanh programs (backends/scip.py tells the cause and the cure). So no
+        proof may exclude the known point when it is repeated without heuristics and start points.
         """
         expression = problem.objective.expression
         program = self.compile(problem).program
@@ -171,12 +171,6 @@ class SolverEngine:
         room = worse * ROOM_TO_SPARE * max(abs(objective), ROOM_TO_SPARE)
         if self.backend.excludes(program, objective + room, CHECK_SECONDS, nodes=1):
             return "also proves, without its heuristics, that nothing is as good as a known point with room to spare"
-        margin = worse * max(limits.gap, LOSS_MISMATCH) * max(abs(objective), ROOM_TO_SPARE)
-        claimed = objective - margin  # that nothing is better, or, under a cut-off, nothing than that
-        if limits.cutoff is not None:
-            claimed = worse * min(worse * claimed, worse * limits.cutoff)
-        if result.nodes <= 1 and not self.backend.excludes(program, claimed, CHECK_SECONDS):
-            return "closes the gap without branching, but not a second time without heuristics and start points"
         return ""
 
     @staticmethod

@@ -3,9 +3,9 @@
 Settings that differ from SCIP's defaults, and why: symmetry handling is off (misc/usesymmetry = 0), because a wrong
 optimum was seen with it on a nonlinear model and our own orderings do its work; the absolute gap of tolerances is set,
 since losses that reach zero have no relative gap. The LP solver gets no cut-off (lp/disablecutoff = 1): told to stop at
-it, SoPlex stopped in LPs whose optimum, by HiGHS, was far below, and SCIP pruned known solutions. With SCIP 10.0.2 and a
-cut-off 5 to 80 % above a known value that happened in 18 of 240 runs on small smooth networks (tanh, gelu), in none of
-240 with this setting; nodes and times of other models did not change. SCIP still prunes by the LP's value.
+it, SoPlex stopped in LPs whose optimum, by HiGHS, was far below, and SCIP pruned known solutions. With SCIP 10.0.2 and
+a cut-off 5 to 80 % above a known value that happened in 18 of 240 runs on small smooth networks (tanh, gelu), in none
+of 240 with this setting; nodes and times of other models did not change. SCIP still prunes by the LP's value.
 """
 
 from __future__ import annotations

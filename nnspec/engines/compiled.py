@@ -23,7 +23,7 @@ def refresh(folder: Path) -> None:
     h = hashlib.sha256(Path(__file__).read_bytes())
     for source in sorted(folder.glob("*.py")):
         content = source.read_bytes()
-        if b"@compiled" in content or source.stem == "kinds":
+        if b"@compiled" in content or b"@body(" in content or source.stem == "kinds":
             h.update(source.name.encode() + content)
     stamp = folder / "__pycache__" / "compiled.sha256"
     with contextlib.suppress(OSError):  # a read-only installation keeps its cache elsewhere, and never changes
@@ -39,3 +39,33 @@ def compiled(function: Callable) -> Callable:
     from numba import njit
 
     return njit(cache=True, nogil=True, error_model="numpy")(function)
+
+
+def generic(stub: Callable) -> Callable:
+    """A function for compiled code with one body for each type of its first argument, a NamedTuple class: see `body`.
+
+    The stub is never run; its signature and docstring say what the bodies have to do. numba chooses the body by type
+    when it compiles the caller, which it keeps on disk like any other: a function passed as an argument would make the
+    caller's cache useless, since numba tells functions of two processes apart.
+    """
+    from numba.extending import overload
+
+    bodies: dict[type, Callable] = {}
+
+    def choose(first: object, *_rest: object) -> Callable | None:
+        return bodies.get(getattr(first, "instance_class", type(None)))
+
+    overload(stub, strict=False, jit_options={"nogil": True, "error_model": "numpy"})(choose)
+    stub.bodies = bodies  # type: ignore[attr-defined]
+    return stub
+
+
+def body(stub: Callable, *kinds: type) -> Callable[[Callable], Callable]:
+    """Decorator: what a generic function does if its first argument is one of these NamedTuple classes."""
+
+    def register(function: Callable) -> Callable:
+        for kind in kinds:
+            stub.bodies[kind] = function  # type: ignore[attr-defined]
+        return function
+
+    return register

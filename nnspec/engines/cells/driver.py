@@ -24,7 +24,7 @@ import numpy as np
 from nnspec.engines.cells.instance import Instance, Subtree, build, cone_coordinates
 from nnspec.engines.cells.kernels import kernel_for
 from nnspec.engines.cells.normal import Normal
-from nnspec.engines.cells.search import BUDGET
+from nnspec.engines.cells.search import BUDGET, Found
 
 DOLL_GAP = 1e-3
 ROUND = 16
@@ -245,24 +245,20 @@ class Search:
 
     def work(self, instance: Instance, subtree: Subtree, loss: float, gap: float, budget: int) -> tuple:  # type: ignore[type-arg]
         """Explore a subtree: (loss, theta, signs, open subtrees, floor, nodes)."""
-        incumbent = np.array([loss, -1.0])
-        theta = np.zeros(self.size)
-        statistics = np.zeros(8)
-        statistics[4] = np.inf
         limit = (instance.size + 1) * self.normal.features.shape[0] ** self.neurons
-        open_prefix = np.zeros((limit, instance.size, self.neurons), dtype=np.int8)
-        open_depth = np.zeros(limit, dtype=np.int64)
-        open_bound = np.zeros(limit)
-        result = self.kernel.search(instance, subtree.prefix, incumbent, theta, gap, self.gap_absolute, self.strong,
-                                    budget, self.room, open_prefix, open_depth, open_bound,
-                                    statistics)  # fmt: skip
+        found = Found(
+            np.array([loss, -1.0]), np.zeros(self.size), np.zeros((limit, instance.size, self.neurons), dtype=np.int8),
+            np.zeros(limit, dtype=np.int64), np.zeros(limit), np.zeros(5, dtype=np.int64), np.array([np.inf]),
+        )  # fmt: skip
         subtrees = []
-        if result == BUDGET:
-            for i in range(int(statistics[5])):
-                bound = max(float(open_bound[i]), subtree.bound)
-                subtrees.append(Subtree(open_prefix[i, : open_depth[i]].copy(), bound))
-        return (float(incumbent[0]) if incumbent[1] >= 0 else np.inf, theta, int(incumbent[1]), subtrees,
-                float(statistics[4]), int(statistics[0]))  # fmt: skip
+        if self.kernel.search(instance, subtree.prefix, gap, self.gap_absolute, self.strong, budget, self.room,
+                              found) == BUDGET:  # fmt: skip
+            for i in range(int(found.counts[4])):
+                bound = max(float(found.open_bound[i]), subtree.bound)
+                subtrees.append(Subtree(found.open_prefix[i, : found.open_depth[i]].copy(), bound))
+        signs = int(found.incumbent[1])
+        return (float(found.incumbent[0]) if signs >= 0 else np.inf, found.theta, signs, subtrees,
+                float(found.floor[0]), int(found.counts[0]))  # fmt: skip
 
     def tell(self, bound: float) -> None:
         if self.report is not None:

@@ -1,18 +1,24 @@
-"""First incumbents: Levenberg-Marquardt from many random starts, on the network itself (numba).
+"""First incumbents: damped reweighted least squares from many random starts, on the network itself (numba).
 
-Within a cell the squared loss is a linear least-squares problem, so a damped Gauss-Newton step from any point is a
-step towards that cell's optimum; cells change on the way. Starts draw hidden directions through random samples.
+Within a cell the squared loss is a linear least-squares problem, so a damped Gauss-Newton step (Levenberg-Marquardt)
+from any point is a step towards that cell's optimum; cells change on the way. Other losses weigh the samples anew at
+every step (see `weight` in `loss`). Starts draw hidden directions through random samples.
 """
 
 # mypy: disable-error-code="arg-type,call-arg,assignment"
 # ruff: noqa: NPY002 (compiled code knows the legacy generator only; it is seeded at every call)
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
+from nnspec.engines.cells.loss import Samples, network_loss, weight
 from nnspec.engines.cells.quadratic import absorb, back_substitute
-from nnspec.engines.cells.search import true_loss
 from nnspec.engines.compiled import compiled
+
+PROGRESS = 1e-9
+"""Relative decrease in one step below which a descent ends."""
 
 
 @compiled
@@ -34,46 +40,63 @@ def within(theta: np.ndarray, signs: int, box: np.ndarray, box_rhs: np.ndarray, 
 
 
 @compiled
-def descend(theta: np.ndarray, signs: int, neurons: int, pieces: int, signed: bool, features: np.ndarray,
-            cuts: np.ndarray, constant: np.ndarray, y: np.ndarray, steps: int) -> float:  # fmt: skip
-    """Levenberg-Marquardt from theta, in place; the loss reached."""
-    n, p = y.shape[0], features.shape[2]
+def linearise(samples: Samples, theta: np.ndarray, signs: int, neurons: int, i: int, row: np.ndarray) -> float:
+    """Sample i's row for the pieces that its neurons have at theta; returns its residual."""
+    features, cuts = samples.features, samples.cuts
+    pieces, p = features.shape[0], features.shape[2]
     size = theta.shape[0]
+    residual = samples.y[i] - samples.constant[i] * theta[size - 1]
+    for k in range(neurons):
+        direction = -1.0 if (signs >> k) & 1 else 1.0
+        piece = 0
+        for c in range(pieces - 1):
+            value = 0.0
+            for j in range(p):
+                value += cuts[i, c, j] * theta[k * p + j]
+            if direction * value >= 0:
+                piece = c + 1
+        for j in range(p):
+            row[k * p + j] = features[piece, i, j]
+            residual -= features[piece, i, j] * theta[k * p + j]
+    row[size - 1] = samples.constant[i]
+    return residual
+
+
+@compiled
+def descend(loss: Any, samples: Samples, theta: np.ndarray, signs: int, neurons: int, steps: int) -> float:
+    """Damped reweighted least squares from theta, in place; the loss reached."""
+    n, size = samples.y.shape[0], theta.shape[0]
     lower = np.zeros((size, size))
     q = np.zeros(size)
-    row = np.zeros(size)
+    rows = np.zeros((n, size))
     step = np.zeros(size)
     trial = np.zeros(size)
-    loss = true_loss(theta, signs, neurons, pieces, signed, features, cuts, constant, y)
+    residuals = np.zeros(n)
+    value = network_loss(loss, samples, theta, signs, neurons)
     damping = 1e-2
     for _ in range(steps):
         lower[:, :] = 0.0
         q[:] = 0.0
         for j in range(size):
             lower[j, j] = damping
+        top = 1e-12
         for i in range(n):
-            residual = y[i] - constant[i] * theta[size - 1]
-            for k in range(neurons):
-                direction = -1.0 if signed and (signs >> k) & 1 else 1.0
-                piece = 0
-                for c in range(pieces - 1):
-                    value = 0.0
-                    for j in range(p):
-                        value += cuts[i, c, j] * theta[k * p + j]
-                    if direction * value >= 0:
-                        piece = c + 1
-                for j in range(p):
-                    row[k * p + j] = features[piece, i, j]
-                    residual -= features[piece, i, j] * theta[k * p + j]
-            row[size - 1] = constant[i]
-            absorb(lower, q, row, residual)
+            residuals[i] = linearise(samples, theta, signs, neurons, i, rows[i])
+            top = max(top, abs(residuals[i]))
+        for i in range(n):
+            w = weight(loss, i, residuals[i], top)
+            if w == 0.0:
+                continue
+            for j in range(size):
+                rows[i, j] *= w
+            absorb(lower, q, rows[i], residuals[i] * w)
         back_substitute(lower, q, step)
         trial[:] = theta + step
-        new = true_loss(trial, signs, neurons, pieces, signed, features, cuts, constant, y)
-        if new < loss:
-            done = loss - new < 1e-9 * loss
+        new = network_loss(loss, samples, trial, signs, neurons)
+        if new < value:
+            done = value - new < PROGRESS * value
             theta[:] = trial
-            loss = new
+            value = new
             damping = max(damping * 0.3, 1e-7)
             if done:
                 break
@@ -81,7 +104,7 @@ def descend(theta: np.ndarray, signs: int, neurons: int, pieces: int, signed: bo
             damping *= 4.0
             if damping > 1e4:
                 break
-    return loss
+    return value
 
 
 @compiled
@@ -103,22 +126,21 @@ def random_network(theta: np.ndarray, signs: int, neurons: int, cuts: np.ndarray
 
 
 @compiled
-def multistart(starts: int, seed: int, neurons: int, pieces: int, signed: bool, sign_mask: int, features: np.ndarray,
-               cuts: np.ndarray, constant: np.ndarray, y: np.ndarray, box: np.ndarray, box_rhs: np.ndarray,
-               output_box: np.ndarray, incumbent: np.ndarray, theta_best: np.ndarray, control: np.ndarray
-               ) -> None:  # fmt: skip
+def multistart(loss: Any, samples: Samples, starts: int, seed: int, neurons: int, sign_mask: int, box: np.ndarray,
+               box_rhs: np.ndarray, output_box: np.ndarray, incumbent: np.ndarray, theta_best: np.ndarray,
+               control: np.ndarray) -> None:  # fmt: skip
     """Improve incumbent and theta_best by `starts` descents from random networks."""
     np.random.seed(seed)
     theta = np.zeros(theta_best.shape[0])
     for _ in range(starts):
         if control[0] != 0:
             return
-        signs = np.random.randint(0, 2**neurons) if signed else 0
+        signs = np.random.randint(0, 2**neurons)
         if not (sign_mask >> signs) & 1:
             continue
-        random_network(theta, signs, neurons, cuts)
-        loss = descend(theta, signs, neurons, pieces, signed, features, cuts, constant, y, 100)
-        if loss < incumbent[0] and within(theta, signs, box, box_rhs, output_box):
-            incumbent[0] = loss
+        random_network(theta, signs, neurons, samples.cuts)
+        value = descend(loss, samples, theta, signs, neurons, 100)
+        if value < incumbent[0] and within(theta, signs, box, box_rhs, output_box):
+            incumbent[0] = value
             incumbent[1] = signs
             theta_best[:] = theta

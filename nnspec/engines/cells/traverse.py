@@ -4,12 +4,14 @@ A neuron's activation has S pieces, separated by S - 1 cuts per sample: piece m 
 m..S-2 are <= 0. The cuts are linear forms on the neuron's cone. The first `basis` samples of the order have independent
 first cuts, so all of their pieces occur and the cone after them is a simplex; each later sample clips it.
 
-`store` holds one polytope per neuron, depth and piece; `pointer[k, t]` tells which one is neuron k's cone after t
+`vertices` holds one polytope per neuron, depth and piece; `pointer[k, t]` tells which one is neuron k's cone after t
 samples (samples that cut nothing off create none).
 """
 
 # mypy: disable-error-code="arg-type,call-arg,assignment"
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import numpy as np
 
@@ -17,18 +19,53 @@ from nnspec.engines.cells.polytope import clip, simplex, span
 from nnspec.engines.compiled import compiled
 
 
+class Cones(NamedTuple):
+    """Of n samples, S pieces and H neurons in r coordinates.
+
+    cuts (n, S - 1, r) and their relaxations eps (n, S - 1); inverse (r, r) of the first `fixed` rows, on whose positive
+    side every cone lies, and the first cuts of the first `basis` samples (fixed + basis = r).
+    vertices (H, n + 2, S, room, r), facets (H, n + 2, S, room, r - 1) and counts (H, n + 2, S): the polytopes;
+    pointer (H, n + 2): depth * S + piece of a neuron's own one. The others are room for one clip.
+    """
+
+    cuts: np.ndarray
+    eps: np.ndarray
+    inverse: np.ndarray
+    fixed: int
+    basis: int
+    vertices: np.ndarray
+    facets: np.ndarray
+    counts: np.ndarray
+    pointer: np.ndarray
+    scratch_v: np.ndarray
+    scratch_f: np.ndarray
+    values: np.ndarray
+    signs: np.ndarray
+
+
+def make_cones(cuts: np.ndarray, eps: np.ndarray, inverse: np.ndarray, fixed: int, basis: int, neurons: int, room: int
+               ) -> Cones:  # fmt: skip
+    """With room for that many vertices a polytope."""
+    n, r, shape = len(cuts), inverse.shape[0], (neurons, len(cuts) + 2, cuts.shape[1] + 1)
+    return Cones(
+        cuts, eps, inverse, fixed, basis, np.empty((*shape, room, r)), np.empty((*shape, room, r - 1), dtype=np.int32),
+        np.zeros(shape, dtype=np.int64), np.zeros((neurons, n + 2), dtype=np.int64), np.empty((room, r)),
+        np.empty((room, r - 1), dtype=np.int32), np.empty(room), np.empty(r),
+    )  # fmt: skip
+
+
 @compiled
-def pieces_allowed(t: int, k: int, basis: int, pieces: int, cuts: np.ndarray, eps: np.ndarray, vertices: np.ndarray,
-                   counts: np.ndarray, pointer: np.ndarray, allowed: np.ndarray) -> None:  # fmt: skip
+def pieces_allowed(t: int, k: int, pieces: int, cones: Cones, allowed: np.ndarray) -> None:
     """Write into allowed[k] whether neuron k can have each piece at sample t, given its pieces before."""
+    cuts, eps = cones.cuts, cones.eps
     for m in range(pieces):
         allowed[k, m] = True
-    if t < basis:
+    if t < cones.basis:
         return
-    depth = pointer[k, t] // pieces
-    slot = pointer[k, t] % pieces
+    depth = cones.pointer[k, t] // pieces
+    slot = cones.pointer[k, t] % pieces
     for c in range(pieces - 1):
-        low, high = span(cuts[t, c], vertices[k, depth, slot], counts[k, depth, slot])
+        low, high = span(cuts[t, c], cones.vertices[k, depth, slot], cones.counts[k, depth, slot])
         if high < -eps[t, c]:
             for m in range(c + 1, pieces):
                 allowed[k, m] = False
@@ -38,25 +75,25 @@ def pieces_allowed(t: int, k: int, basis: int, pieces: int, cuts: np.ndarray, ep
 
 
 @compiled
-def enter_piece(t: int, k: int, m: int, basis: int, fixed: int, pieces: int, cuts: np.ndarray, eps: np.ndarray,
-                inverse: np.ndarray, chosen: np.ndarray, vertices: np.ndarray, facets: np.ndarray, counts: np.ndarray,
-                pointer: np.ndarray, scratch_v: np.ndarray, scratch_f: np.ndarray, values: np.ndarray,
-                signs: np.ndarray) -> bool:  # fmt: skip
+def enter_piece(t: int, k: int, m: int, pieces: int, chosen: np.ndarray, cones: Cones) -> bool:
     """Give neuron k piece m at sample t: sets pointer[k, t + 1]; False if nothing is left of the cone.
 
     `chosen[i, k]` are the pieces before; chosen[t, k] = m must already be set.
     """
-    r = inverse.shape[0]
-    if t + 1 < basis:
+    cuts, eps, vertices, facets, counts, pointer = (
+        cones.cuts, cones.eps, cones.vertices, cones.facets, cones.counts, cones.pointer)  # fmt: skip
+    scratch_v, scratch_f, values, signs = cones.scratch_v, cones.scratch_f, cones.values, cones.signs
+    r = cones.inverse.shape[0]
+    if t + 1 < cones.basis:
         return True
-    if t + 1 == basis:
-        for i in range(fixed):
+    if t + 1 == cones.basis:
+        for i in range(cones.fixed):
             signs[i] = 1.0
-        for i in range(basis):
-            signs[fixed + i] = 1.0 if chosen[i, k] >= 1 else -1.0
-        n = simplex(inverse, signs, vertices[k, t + 1, 0], facets[k, t + 1, 0])
+        for i in range(cones.basis):
+            signs[cones.fixed + i] = 1.0 if chosen[i, k] >= 1 else -1.0
+        n = simplex(cones.inverse, signs, vertices[k, t + 1, 0], facets[k, t + 1, 0])
         if pieces == 3:  # the second cuts of the basis samples
-            for i in range(basis):
+            for i in range(cones.basis):
                 if chosen[i, k] == 0:
                     continue  # implied by the first cut
                 sign = 1.0 if chosen[i, k] == 2 else -1.0

@@ -1,23 +1,18 @@
 """Any solver that Pyomo has: pyomo:scip_direct, pyomo:highs, pyomo:gurobi_direct_minlp, pyomo:ipopt, pyomo:baron ...
 
-The solve runs in a process of its own (see pyomo_worker), so that it can be stopped. Pyomo passes no progress on:
-what is reported is the start point and that time goes by. Pyomo's word "optimal" is not taken for a proof: OPTIMAL
-needs a bound that meets the incumbent, or a convex continuous program, where a local optimum is global.
+The solve runs in a process of its own (see pyomo_process), so that it can be stopped. Incumbents, bounds and nodes are
+reported by SCIP, HiGHS and Gurobi, which run inside that process (see pyomo_watch); of solvers that are programs of
+their own (glpk, cbc, ipopt ...) only the start point and the end are known. Pyomo's word "optimal" is not taken for a
+proof: OPTIMAL needs a bound that meets the incumbent, or a convex continuous program, where a local optimum is global.
 """
 
 from __future__ import annotations
 
 import math
-import pickle
-import signal
-import subprocess
-import sys
-import tempfile
 import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,6 +20,8 @@ import numpy as np
 from nnspec.backends.bridges import bridge
 from nnspec.backends.common import announce, feasible_starts, missing_package, result_of
 from nnspec.backends.interface import Availability, BackendProgress, BackendResult, OnProgress, Takes
+from nnspec.backends.pyomo_process import solve as solve_in_process
+from nnspec.backends.scip import SETTINGS as SCIP_SETTINGS
 from nnspec.errors import MissingPackageError, UnsupportedError, UsageError, diagnostic
 from nnspec.program import Program
 from nnspec.program.classify import classify
@@ -43,11 +40,12 @@ TAKES = {
     "glpk": LINEAR, "cbc": LINEAR, "appsi_highs": LINEAR, "appsi_cbc": LINEAR,
 }  # fmt: skip
 
-_SCIP = {"misc/usesymmetry": 0}  # as in nnspec.backends.scip
-SETTINGS: dict[str, dict[str, Any]] = {"scip_direct": _SCIP, "scip_persistent": _SCIP}
-
-GRACE = 5.0  # seconds that a solver gets to come back with its best solution after SIGINT, before it is killed
-PERIOD = 0.2
+LIMITS: dict[str, dict[str, str]] = {
+    "scip": {"nodes": "limits/totalnodes", "memory": "limits/memory", "seed": "randomization/randomseedshift"},
+    "highs": {"nodes": "mip_max_nodes", "seed": "random_seed"},
+    "gurobi": {"nodes": "NodeLimit", "seed": "Seed"},
+}
+"""What solvers call the limits for which Pyomo has no word."""
 
 
 class PyomoBackend:
@@ -92,8 +90,9 @@ class PyomoBackend:
         began = time.monotonic()
         interface = self._checked_interface()
         bridged = bridge(program, self.takes, self.name)
-        settings = {**SETTINGS.get(self.solver, {}), **(options or {})}
         best, messages = feasible_starts(program, starts)
+        ours = SCIP_SETTINGS if self.solver in ("scip_direct", "scip_persistent") else {}
+        settings = {**ours, **_limits(self.solver, limits, messages), **(options or {})}
         announce(program, best, on_progress, began)
         # wall-clock time: the worker has another monotonic clock
         deadline = None if limits.time is None else time.time() + limits.time - (time.monotonic() - began)
@@ -102,23 +101,42 @@ class PyomoBackend:
             "solver": self.solver, "new": interface == "new", "options": settings, "limits": limits,
             "deadline": deadline,
         }  # fmt: skip
-        answer, stopped = _in_process(task, on_progress, stop, began)
-        if "failure" in answer:
-            raise UnsupportedError(diagnostic("NNS161", f"{self.name} cannot take this program: {answer['failure']}"))
-        x = answer.get("x")
+        seen = program.objective_value(best[0]) if best and not np.isnan(best[0]).any() else None
+        better = min if program.sense == "minimize" else max
+
+        def heard(p: BackendProgress) -> None:
+            nonlocal seen
+            x = None if p.x is None else p.x[: program.columns]
+            if x is not None:
+                value = program.objective_value(x)
+                seen = value if seen is None else better(seen, value)
+            if on_progress is not None:
+                on_progress(BackendProgress(time.monotonic() - began, seen, _finite(p.bound), p.nodes, x))
+
+        answer = solve_in_process(task, heard, stop, began)
+        values = answer.values
+        if "failure" in values:
+            raise UnsupportedError(diagnostic("NNS161", f"{self.name} cannot take this program: {values['failure']}"))
+        x = values.get("x")
+        x = answer.x if x is None else x
         x = None if x is None else x[: program.columns]
-        status, bound = answer["status"], _finite(answer["bound"])
-        messages += answer["messages"]
-        if stopped and status is not Status.OPTIMAL:
+        status, bound = values["status"], _finite(values["bound"])
+        messages += values["messages"]
+        if answer.stopped and status is not Status.OPTIMAL:
             status = Status.INTERRUPTED
+        elif answer.overdue and status is not Status.OPTIMAL:
+            status = Status.LIMIT
+        if bound is None and status in (Status.LIMIT, Status.INTERRUPTED):
+            bound = _finite(answer.bound)
         if x is None and status in (Status.LIMIT, Status.INTERRUPTED) and best and not np.isnan(best[0]).any():
             x = best[0]
         if status is Status.INFEASIBLE:
             x = bound = None
         if status is Status.OPTIMAL and x is not None:
             status, bound = _proof(program, status, x, bound, limits)
-        version = f"{self.name} {answer['version']}".strip()
-        return result_of(program, status, x, bound, began, 0, version, settings, messages)
+        version = f"{self.name} {values['version']}".strip()
+        nodes = max(answer.nodes, values["nodes"])
+        return result_of(program, status, x, bound, began, nodes, version, settings, messages)
 
     def _checked_interface(self) -> str:
         try:
@@ -158,48 +176,13 @@ def _proof(program: Program, status: Status, x: np.ndarray, bound: float | None,
     return (Status.OPTIMAL if near or proven(objective, bound, limits.gap) else Status.FEASIBLE), bound
 
 
-def _in_process(task: Mapping[str, Any], on_progress: OnProgress | None, stop: threading.Event | None, began: float
-                ) -> tuple[dict[str, Any], bool]:  # fmt: skip
-    """The worker's answer, and whether it was asked to stop."""
-    with tempfile.TemporaryDirectory(prefix="nnspec-") as folder:
-        task_file, result_file, output = Path(folder, "task"), Path(folder, "result"), Path(folder, "output")
-        task_file.write_bytes(pickle.dumps(task))
-        command = [sys.executable, "-m", "nnspec.backends.pyomo_worker", str(task_file), str(result_file)]
-        with output.open("wb") as out:
-            worker = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out)
-            try:
-                asked = _wait(worker, on_progress, stop, began)
-            finally:
-                worker.kill()
-                worker.wait()
-        if result_file.exists():
-            return pickle.loads(result_file.read_bytes()), asked
-        if asked:
-            return {"status": Status.INTERRUPTED, "bound": None, "version": "", "messages": []}, True
-        said = output.read_text(errors="replace").strip()
-        last = said.splitlines()[-1] if said else f"exit status {worker.returncode}"
-        return {"failure": f"the solver's process ended: {last}"}, False
-
-
-def _wait(worker: subprocess.Popen[bytes], on_progress: OnProgress | None, stop: threading.Event | None, began: float
-          ) -> bool:  # fmt: skip
-    """Until the worker ends; True if it was asked to."""
-    asked: float | None = None
-    while worker.poll() is None:
-        interrupted = stop is not None and stop.is_set()
-        try:
-            worker.wait(PERIOD)
-        except subprocess.TimeoutExpired:
-            if on_progress is not None and asked is None:
-                on_progress(BackendProgress(time.monotonic() - began, None, None))
-        except KeyboardInterrupt:
-            interrupted = True
-        if interrupted and asked is None:
-            asked = time.monotonic()
-            if sys.platform == "win32":
-                worker.terminate()
-            else:
-                worker.send_signal(signal.SIGINT)
-        if asked is not None and time.monotonic() - asked > GRACE:
-            worker.kill()
-    return asked is not None
+def _limits(solver: str, limits: Limits, messages: list[str]) -> dict[str, Any]:
+    """Limits under the solver's own names; says which are set and cannot be handed over."""
+    names = next((table for name, table in LIMITS.items() if name in solver), {})
+    found: dict[str, Any] = {}
+    for what, value in (("nodes", limits.nodes), ("memory", limits.memory), ("seed", limits.seed or None)):
+        if value is not None and what in names:
+            found[names[what]] = value % 2_000_000_000 if what == "seed" else value
+        elif value is not None:
+            messages.append(f"pyomo:{solver} was not told the {'seed' if what == 'seed' else f'limit on {what}'}")
+    return found

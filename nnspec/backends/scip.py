@@ -71,8 +71,8 @@ class ScipBackend:
             model, variables = build(bridged.program)
             _configure(model, limits, settings, time.monotonic() - began)
             for start in best:
-                _add_start(model, variables, bridged.lift(start), messages)
-            watch = _Watch(model, variables[: program.columns], on_progress, began)
+                add_start(model, variables, bridged.lift(start), messages)
+            watch = Watch(model, variables[: program.columns], on_progress, began)
             status = watch.run(stop)
             if watch.failure:  # the model's state is not to be trusted any more, what was reported before is
                 messages.append(watch.failure)
@@ -102,7 +102,7 @@ class ScipBackend:
         model, _ = build(bridge(program, self.takes, self.name).program)
         model.setHeuristics(SCIP_PARAMSETTING.OFF)
         _configure(model, Limits(time=seconds, nodes=nodes, cutoff=value), SETTINGS, 0.0)
-        status = _Watch(model, [], None, time.monotonic()).run(None)
+        status = Watch(model, [], None, time.monotonic()).run(None)
         return status in (Status.INFEASIBLE, Status.OPTIMAL) and model.getNSols() == 0
 
 
@@ -130,7 +130,8 @@ def _configure(model: Any, limits: Limits, settings: Mapping[str, Any], spent: f
             raise setting_refused("scip", name, value, e) from e
 
 
-def _add_start(model: Any, variables: list[Any], x: np.ndarray, messages: list[str]) -> None:
+def add_start(model: Any, variables: list[Any], x: np.ndarray, messages: list[str]) -> None:
+    """Hand a start point over, or a part of one where values are nan; says so if SCIP finds it infeasible."""
     if np.isnan(x).any():
         start = model.createPartialSol()
         for j in np.flatnonzero(~np.isnan(x)).tolist():
@@ -145,7 +146,7 @@ def _add_start(model: Any, variables: list[Any], x: np.ndarray, messages: list[s
     model.addSol(start)
 
 
-class _Watch:
+class Watch:
     """Runs a model and listens: progress from SCIP's events, stop requests from another thread.
 
     SCIP turns an exception in a callback into "unspecified error", so it is kept, the solve interrupted, and the
@@ -163,7 +164,7 @@ class _Watch:
     def run(self, stop: threading.Event | None) -> Status:
         """Optimise; raises what `on_progress` raised. What SCIP itself fails on is kept in `failure`."""
         if self.on_progress is not None:
-            self._listen()
+            self.listen()
         try:
             in_thread(self._optimize, stop, threading.Event(), self.model.interruptSolve)
         except Exception as e:
@@ -186,7 +187,8 @@ class _Watch:
             model.setParam("misc/allowweakdualreds", False)
             model.optimizeNogil()
 
-    def _listen(self) -> None:
+    def listen(self) -> None:
+        """Report from SCIP's events on; before the solve begins."""
         from pyscipopt import SCIP_EVENTTYPE, Eventhdlr
 
         watch = self

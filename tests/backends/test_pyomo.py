@@ -1,5 +1,7 @@
 """Pyomo: the model users get, the same optima through several of its solvers, and that a solve can be stopped."""
 
+import os
+import sys
 import threading
 import time
 
@@ -9,7 +11,7 @@ import pytest
 
 from nnspec import backends
 from nnspec.backends.bridges import bridge
-from nnspec.backends.pyomo import PyomoBackend, _proof
+from nnspec.backends.pyomo import PyomoBackend, _limits, _proof
 from nnspec.backends.pyomo_model import build
 from nnspec.backends.pyomo_worker import run
 from nnspec.errors import MissingPackageError, UnsupportedError, UsageError
@@ -27,6 +29,12 @@ TAKEN = {
     "scip_direct": PROGRAMS, "highs": LINEAR, "gurobi_direct": LINEAR, "gurobi_persistent": (*LINEAR, *QUADRATIC),
     "gurobi_direct_minlp": (*LINEAR, *QUADRATIC, "exp", "tanh", "softplus", "silu", "root"),
 }  # fmt: skip
+
+INSIDE = (
+    "scip_direct", "scip_persistent", "highs", "appsi_highs", "gurobi_direct", "gurobi_persistent",
+    "gurobi_direct_minlp",
+)  # fmt: skip
+"""Those that run inside the process that solves."""
 
 
 @pytest.mark.parametrize("solver", TAKEN)
@@ -46,7 +54,7 @@ def test_optima(solver):
         answer = run({
             "program": bridged.program, "start": None, "solver": solver, "new": True, "options": {},
             "limits": Limits(time=20), "deadline": None,
-        })  # fmt: skip
+        }, lambda _: None)  # fmt: skip
         assert answer["status"] is Status.OPTIMAL, (name, answer)
         x = answer["x"][: program.columns]
         assert program.violations(x, 1e-5) == [], name
@@ -67,14 +75,161 @@ def test_solve_in_a_process_of_its_own():
     assert PyomoBackend("scip_direct").solve(p, Limits(time=30)).status is Status.INFEASIBLE
 
 
-def test_stop_comes_back_with_the_best_so_far():
-    stop = threading.Event()
-    threading.Timer(3.0, stop.set).start()
-    began = time.monotonic()
-    result = PyomoBackend("scip_direct").solve(market_split(), Limits(time=60), stop=stop)
-    assert time.monotonic() - began < 30
+DEFAULT = ("scip_direct", "highs", "gurobi_persistent")
+
+
+@pytest.fixture(params=[pytest.param(n, marks=[] if n in DEFAULT else [pytest.mark.long]) for n in INSIDE])
+def inside(request):
+    backend = PyomoBackend(request.param)
+    if not backend.available().ok:
+        pytest.skip(backend.available().reason)
+    return backend
+
+
+def test_progress_and_stop(inside):
+    """Incumbents and bounds while it runs, the start first; a stop request comes back with them in about a second."""
+    p = market_split()
+    start = np.zeros(p.columns)
+    start[50:57] = p.rows[0].hi
+    seen, stop, asked = [], threading.Event(), []
+
+    def listen(report):
+        seen.append(report)
+        if len([s for s in seen if s.x is not None]) >= 3 and report.bound is not None and not asked:
+            asked.append(time.monotonic())
+            stop.set()
+
+    result = inside.solve(p, Limits(time=60), [start], listen, stop)
+    assert time.monotonic() - asked[0] < 5  # a second and a half where nothing else runs
     assert result.status is Status.INTERRUPTED
-    assert result.x is not None or result.seconds > 8  # killed after the grace period if it had not begun
+    points = [s for s in seen if s.x is not None]
+    assert points[0].objective == pytest.approx(p.objective_value(start))
+    for s in points:
+        assert p.violations(s.x, 1e-5) == []
+    values = [s.objective for s in seen if s.objective is not None]
+    assert values == sorted(values, reverse=True)
+    bounds = [s.bound for s in seen if s.bound is not None]
+    assert bounds
+    assert max(bounds) <= result.objective + 1e-6
+    assert result.bound is not None
+    assert result.bound <= result.objective
+    assert result.objective <= values[-1] + 1e-6
+    assert [s.seconds for s in seen] == sorted(s.seconds for s in seen)
+
+
+def hidden(seed=1, n=30):
+    """Rows that only one choice of binaries is likely to satisfy, and a continuous variable that follows from it."""
+    r = np.random.default_rng(seed)
+    p = Program("hidden")
+    b, c = p.add_variables("b", (n,), kind="binary"), p.add_variables("c", (), 0, 1000)
+    a, choice = r.integers(1, 1000, (4, n)).astype(float), r.integers(0, 2, n).astype(float)
+    p.add_linear(a @ b, a @ choice, a @ choice)
+    weights = r.uniform(0, 9, n)
+    p.add_linear(weights @ b - c, 0.0, 0.0)
+    p.minimize(c)
+    return p, np.append(choice, weights @ choice)
+
+
+@pytest.mark.parametrize("known", ["all", pytest.param("binaries", marks=pytest.mark.long)])
+def test_the_solver_gets_the_start(inside, known):
+    """In a node no solver finds this point by itself."""
+    p, start = hidden()
+    assert p.violations(start) == []
+    if known == "binaries":
+        start = np.append(start[:-1], np.nan)
+    if (inside.solver, known) == ("appsi_highs", "binaries"):
+        pytest.skip("fills the rest with zeros, which HiGHS then refuses")
+    limit = {"scip": "limits/totalnodes", "highs": "mip_max_nodes", "gurobi": "NodeLimit"}
+    options = {name: 1 for solver, name in limit.items() if solver in inside.solver}
+    task = {"program": p, "solver": inside.solver, "new": inside.solver != "appsi_highs", "options": options,
+            "limits": Limits(time=20), "deadline": None}  # fmt: skip
+    assert "x" not in run({**task, "start": None}, lambda _: None)
+    answer = run({**task, "start": start}, lambda _: None)
+    assert answer["status"] in (Status.LIMIT, Status.OPTIMAL), answer
+    assert np.round(answer["x"][:-1]) == pytest.approx(start[:-1])
+
+
+@pytest.mark.long
+def test_undecided_is_decided(inside):
+    p = Program()
+    x = p.add_variables("x", (2,))
+    p.add_linear(x[0] - x[1], 0, 1)
+    p.minimize(x.sum())
+    assert inside.solve(p, Limits(time=30)).status is Status.UNBOUNDED
+    p.add_linear(x[0] - x[1], 2, 3)
+    result = inside.solve(p, Limits(time=30))
+    assert (result.status, result.x, result.bound) == (Status.INFEASIBLE, None, None)
+
+
+@pytest.mark.long
+def test_limits(inside):
+    p = market_split()
+    for limits in (Limits(nodes=2, time=60), Limits(time=4.0)):
+        result = inside.solve(p, limits)
+        assert result.status is Status.LIMIT, result
+        assert result.seconds < 30
+        assert result.messages == ()
+
+
+def test_limits_that_pyomo_does_not_know():
+    messages = []
+    assert _limits("scip_direct", Limits(nodes=3, memory=100, seed=7), messages) == {
+        "limits/totalnodes": 3, "limits/memory": 100, "randomization/randomseedshift": 7,
+    }  # fmt: skip
+    assert messages == []
+    assert _limits("glpk", Limits(nodes=3), messages) == {}
+    assert messages == ["pyomo:glpk was not told the limit on nodes"]
+
+
+FAKE = """#!/bin/sh
+case "$1" in
+  -v|--version) echo "Ipopt 3.14.0 (x86_64-linux-gnu), ASL(20190605)"; exit 0;;
+esac
+trap "" INT
+echo $$ > {pid}
+sleep 300
+"""
+
+
+def runs(pid):
+    """Whether there is such a process, a few seconds on."""
+    for _ in range(50):
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return False
+        time.sleep(0.1)
+    return True
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a shell script stands for the solver")
+@pytest.mark.parametrize("way", ["stop", pytest.param("time limit", marks=pytest.mark.long)])
+def test_a_solver_of_its_own_program_is_ended(tmp_path, monkeypatch, way):
+    """Also one that ignores SIGINT and its time limit; nothing of it stays behind."""
+    pid = tmp_path / "pid"
+    fake = tmp_path / "ipopt"
+    fake.write_text(FAKE.format(pid=pid))
+    fake.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr("nnspec.backends.pyomo_process.OVERTIME", 1.0)
+    monkeypatch.setattr(PyomoBackend, "_interface", lambda _: "new")  # Pyomo remembers that there was none
+    program, _ = PROGRAMS["convex_qp"]()
+    stop = threading.Event()
+    seen = []
+
+    def listen(report):
+        seen.append(report)
+        if way == "stop" and pid.exists():
+            stop.set()
+
+    limits = Limits(time=120 if way == "stop" else 6)
+    start = np.zeros(program.columns)
+    result = PyomoBackend("ipopt").solve(program, limits, [start], listen, stop)
+    assert result.status is (Status.INTERRUPTED if way == "stop" else Status.LIMIT)
+    assert result.seconds < 60
+    assert result.x == pytest.approx(start)
+    assert result.bound is None
+    assert not runs(int(pid.read_text()))
 
 
 def test_names_are_readable_and_lead_to_the_variables():

@@ -75,7 +75,7 @@ def test_a_solver_that_gives_up_is_an_error_with_the_start_point(monkeypatch):
     def fail(watch):
         raise Exception("SCIP: error in LP solver!")
 
-    monkeypatch.setattr("nnspec.backends.scip._Watch._optimize", fail)
+    monkeypatch.setattr("nnspec.backends.scip.Watch._optimize", fail)
     p = Program()
     x = p.add_variables("x", (2,), 0, 1, kind="binary")
     p.minimize(x.sum())

@@ -163,13 +163,15 @@ class SolverEngine:
         program = self.compile(problem).program
         if result.status not in (Status.OPTIMAL, Status.INFEASIBLE) or objective is None or expression is None:
             return ""
-        if not isinstance(self.backend, ScipBackend) or not smooth(program):
+        through_pyomo = self.backend.name.startswith("pyomo:scip")
+        scip = self.backend if isinstance(self.backend, ScipBackend) else ScipBackend() if through_pyomo else None
+        if scip is None or not smooth(program):
             return ""
         if problem.minimize and proven(objective, floor(expression), limits.gap):
             return ""
         worse = 1.0 if problem.minimize else -1.0
         room = worse * ROOM_TO_SPARE * max(abs(objective), ROOM_TO_SPARE)
-        if self.backend.excludes(program, objective + room, CHECK_SECONDS, nodes=1):
+        if scip.excludes(program, objective + room, CHECK_SECONDS, nodes=1):
             return "also proves, without its heuristics, that nothing is as good as a known point with room to spare"
         return ""
 

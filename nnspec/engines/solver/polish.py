@@ -27,6 +27,7 @@ TIGHT: dict[str, dict[str, Any]] = {
     "highs": {"primal_feasibility_tolerance": 1e-9},
     "gurobi": {"FeasibilityTol": 1e-9},
 }
+"""By solver, which may be reached directly or through Pyomo (pyomo:scip_direct)."""
 
 
 ROOM = (2 * FEASIBILITY, 2e-9)
@@ -45,7 +46,8 @@ def polish(backend: Backend, program: Program, x: np.ndarray, limits: Limits, op
     fixed.tighten(Affine.variables(columns), values, values)
     start = np.array(x)
     start[columns] = values
-    settings = {**options, **TIGHT.get(backend.name, {})}
+    tight = next((settings for solver, settings in TIGHT.items() if solver in backend.name), {})
+    settings = {**options, **tight}
     seconds = SECONDS if limits.time is None else min(SECONDS, max(1.0, limits.time))
     result = backend.solve(fixed, replace(limits, time=seconds, nodes=None, cutoff=None), [start], options=settings)
     if result.x is None:

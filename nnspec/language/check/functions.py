@@ -82,7 +82,9 @@ def arguments(node: sx.Call, least: int, most: int, keywords: tuple[str, ...] = 
     name = node.function.span.text
     if not least <= len(node.args) <= most:
         wanted = plural(least, "argument") if least == most else f"{least} to {most} arguments"
-        fail("NNS025", f"{name} takes {wanted}, {given(len(node.args))}", node.span)
+        options = [a.name for a in node.args[most:] if isinstance(a, sx.Name) and a.name in keywords]
+        help = f"options are named: {options[0]} = ..." if options else None
+        fail("NNS025", f"{name} takes {wanted}, {given(len(node.args))}", node.span, help=help)
     for keyword in node.keywords:
         if keyword.name.name not in keywords:
             listed = f"its options are {', '.join(keywords)}" if keywords else "it has no options"

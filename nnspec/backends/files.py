@@ -81,15 +81,25 @@ def _write_pyomo(program: Program, path: Path, ending: str) -> list[Path]:
 
 
 def _labeler() -> Any:
-    """GAMS names have at most 63 characters, letters, digits and underscores."""
-    from pyomo.core.base.label import ShortNameLabeler, TextLabeler
+    """GAMS names have at most 63 characters: a letter, then letters, digits and underscores, in no particular case."""
+    from pyomo.core.base.label import AlphaNumericTextLabeler, ShortNameLabeler
 
-    return ShortNameLabeler(60, "_", labeler=TextLabeler())
+    return ShortNameLabeler(60, "_", 0, AlphaNumericTextLabeler(), "v_", True, _GAMS_NAME)
 
 
 _NO_NAME = re.compile(
     r"[0-9.(),#]|[eE][0-9+-]|(inf|infinity|free|st|s\.t\.|subject|bounds?|generals?|binar(y|ies)|sos|end)$", re.I
 )
+
+
+_GAMS_NAME = re.compile(
+    r"(?!(abort|acronyms?|alias|all|and|assign|binary|card|diag|display|else|eps|eq|equations?|file|files|for|free|ge|gt|"
+    r"if|inf|integer|le|loop|lt|maximizing|minimizing|models?|na|ne|negative|no|not|option|options|or|ord|parameters?|"
+    r"positive|prod|put|repeat|sameas|scalars?|semicont|semiint|sets?|smax|smin|solve|sos1|sos2|sum|system|tables?|then|"
+    r"undf|until|using|variables?|while|xor|yes|gams_model|gams_objective|modelstat|solvestat|obj(est|val)|num(d?var|equ|nz)|etsolve|tmp)$)[a-z]",
+    re.IGNORECASE,
+)
+"""Names that are none of GAMS's words and none of those that Pyomo's writer uses."""
 
 
 def plain(name: str) -> str:

@@ -1,5 +1,6 @@
 """Files: what is written reads back, in another program, as a model with the same optimum; the rest is refused."""
 
+import re
 import runpy
 
 import highspy
@@ -146,3 +147,19 @@ def test_nothing_is_printed(tmp_path, capfd):
         write(p, tmp_path / f"b.{ending}")
     out, err = capfd.readouterr()
     assert (out, err) == ("", "")
+
+
+def test_gams_names(tmp_path):
+    """Letters, digits and underscores behind a letter, none of GAMS's words, different in any case."""
+    p = Program("names")
+    x = p.add_variables("f.h.weights", (2, 2), 0, 1)
+    words = [p.add_variables(name, (), 0, 1) for name in ("set", "X", "x", "_y", "größe", "model")]
+    p.add_linear(x.sum() + sum(words[1:], words[0]), hi=1.5, name="free")
+    p.maximize(x.sum())
+    text = write(p, tmp_path / "m.gms")[0].read_text()
+    names = re.findall(r"^\t(\w.*?)[\n;]", text[: text.index("MODEL ")], re.MULTILINE)
+    assert "f_h_weights_0_1_" in names
+    assert len(names) == len({n.lower() for n in names}) >= 12
+    assert all(re.fullmatch(r"[A-Za-z]\w{0,62}", n, re.ASCII) for n in names)
+    assert not {"set", "model", "free"} & {n.lower() for n in names}
+    assert not re.search(r"[A-Za-z_]\w*\(", text[text.index("..") : text.index("MODEL ")].replace("power(", ""))

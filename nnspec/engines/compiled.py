@@ -11,6 +11,7 @@ import functools
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 
 @functools.cache  # once per process: its modules keep the code that they were imported with
@@ -69,3 +70,46 @@ def body(stub: Callable, *kinds: type) -> Callable[[Callable], Callable]:
         return function
 
     return register
+
+
+def linked(signature: Any) -> Callable[[Callable], Any]:
+    """Like `compiled` for one signature of numba types, but callers are linked to the one compiled version.
+
+    numba compiles a function together with all that it calls, on every level again: the time grows with the depth of
+    calls. Functions with this decorator are compiled once, when they are imported, and called through a symbol; errors
+    pass as usual. For compiled callers only; Python reaches the function by its attribute `dispatcher`.
+    """
+    from llvmlite.binding import add_symbol
+    from numba import njit, types
+    from numba.core import cgutils
+    from numba.extending import intrinsic
+
+    result, wanted = signature.return_type, signature.args
+
+    def decorate(function: Callable) -> Any:
+        dispatcher = njit(signature, cache=True, nogil=True, error_model="numpy")(function)
+        compiled_one = dispatcher.overloads[wanted]
+        name = f"{function.__module__}.{function.__qualname__}"
+        add_symbol(name, compiled_one.library.get_pointer_to_function(compiled_one.fndesc.llvm_func_name))
+
+        def typed(typing_context: Any, *arguments: Any) -> Any:
+            if len(arguments) != len(wanted):
+                raise TypeError(f"{name} takes {len(wanted)} arguments, not {len(arguments)}")
+
+            def code(context: Any, builder: Any, given: Any, values: Any) -> Any:
+                one_by_one = zip(cgutils.unpack_tuple(builder, values[0]), given.args[0], wanted)
+                converted = [context.cast(builder, v, have, want) for v, have, want in one_by_one]
+                form = context.call_conv.get_function_type(result, wanted)
+                callee = cgutils.get_or_insert_function(builder.module, form, name)
+                status, value = context.call_conv.call_function(builder, callee, result, wanted, converted)
+                with cgutils.if_unlikely(builder, status.is_error):
+                    context.call_conv.return_status_propagate(builder, status)
+                return value
+
+            return result(types.StarArgTuple.from_types(arguments)), code
+
+        symbol: Any = intrinsic(typed)
+        symbol.dispatcher = dispatcher
+        return symbol
+
+    return decorate

@@ -27,7 +27,8 @@ import numpy as np
 
 from nnspec.engines.boxes import activations as act
 from nnspec.engines.boxes.arrays import cube, matrix
-from nnspec.engines.compiled import compiled
+from nnspec.engines.boxes.types import FLOAT, INT, MATRIX, VECTOR, WORK
+from nnspec.engines.compiled import compiled, linked
 
 
 @compiled
@@ -93,7 +94,7 @@ def _cholesky_fails(a, n, shift, c):
     return False
 
 
-@compiled
+@linked(FLOAT(VECTOR, MATRIX, VECTOR, VECTOR, VECTOR, INT, MATRIX, MATRIX, VECTOR))
 def quadratic_min(g, q, dlo, dhi, rho, n, scaled, factor, x):
     """Lower bound of g.d + d'q d/2 over dlo <= d <= dhi (dlo <= 0 <= dhi), rho = max(-dlo, dhi) > 0.
 
@@ -154,6 +155,33 @@ def quadratic_min(g, q, dlo, dhi, rho, n, scaled, factor, x):
 
 
 @compiled
+def _reduced(lin, qm, dlo, dhi, rho, d, qs, qf, vec):
+    """`quadratic_min` over the coordinates whose box is no point, moved to the front in place."""
+    free = vec[6]
+    for j in range(d):
+        free[j] = rho[j]
+    k = np.int64(0)  # typed: a literal would give `quadratic_min` a compiled version of its own
+    for j in range(d):
+        if free[j] > 0.0:
+            lin[k] = lin[j]
+            dlo[k] = dlo[j]
+            dhi[k] = dhi[j]
+            c = 0
+            for r in range(j + 1):
+                if free[r] > 0.0:
+                    qm[k, c] = qm[j, r]
+                    c += 1
+            rho[k] = free[j]
+            k += 1
+    if k == 0:
+        return 0.0
+    for j in range(k):
+        for r in range(j):
+            qm[r, j] = qm[j, r]
+    return quadratic_min(lin, qm, dlo, dhi, rho, k, qs, qf, vec[5])
+
+
+@compiled
 def workspace(n, d, m):
     """Scratch for `neuron_bound`: per sample (n, 12), per output (m, 12), per output and weight, Hessians, vectors."""
     return (
@@ -162,7 +190,7 @@ def workspace(n, d, m):
     )  # fmt: skip
 
 
-@compiled
+@linked(FLOAT(INT, FLOAT, MATRIX, MATRIX, *(VECTOR,) * 9, WORK))
 def neuron_bound(kind, alpha, x, u, p2, p1, q2, q1, vlo, vhi, lo, hi, e, ws):
     """Lower bound of phi over lo <= w <= hi (d,), about the point e of the box. x (N, d), u (N, m), others (d,) or
     (m,)."""
@@ -397,30 +425,3 @@ def neuron_bound(kind, alpha, x, u, p2, p1, q2, q1, vlo, vhi, lo, hi, e, ws):
         for j in range(d):
             at[j] = e[j] + vec[5, j]
     return best
-
-
-@compiled
-def _reduced(lin, qm, dlo, dhi, rho, d, qs, qf, vec):
-    """`quadratic_min` over the coordinates whose box is no point, moved to the front in place."""
-    free = vec[6]
-    for j in range(d):
-        free[j] = rho[j]
-    k = np.int64(0)  # typed: a literal would give `quadratic_min` a compiled version of its own
-    for j in range(d):
-        if free[j] > 0.0:
-            lin[k] = lin[j]
-            dlo[k] = dlo[j]
-            dhi[k] = dhi[j]
-            c = 0
-            for r in range(j + 1):
-                if free[r] > 0.0:
-                    qm[k, c] = qm[j, r]
-                    c += 1
-            rho[k] = free[j]
-            k += 1
-    if k == 0:
-        return 0.0
-    for j in range(k):
-        for r in range(j):
-            qm[r, j] = qm[j, r]
-    return quadratic_min(lin, qm, dlo, dhi, rho, k, qs, qf, vec[5])

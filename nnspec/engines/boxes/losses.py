@@ -43,7 +43,8 @@ from nnspec.engines.boxes.kinds import (
     SQUARED_HINGE,
     SSE,
 )  # fmt: skip
-from nnspec.engines.compiled import compiled
+from nnspec.engines.boxes.types import FLOAT, INT, MATRIX, PAIR, VECTOR
+from nnspec.engines.compiled import compiled, linked
 
 
 @compiled
@@ -129,7 +130,7 @@ def class_loss(loss, par, f, label, tau, g):
     return t, t
 
 
-@compiled
+@linked(FLOAT(INT, FLOAT, MATRIX, MATRIX, VECTOR))
 def total_loss(loss, par, f, y, cw):
     """The loss, not smoothed, of outputs f (N, m); targets y (N, m), signs (N, 1) or class numbers (N, 1)."""
     n, m = f.shape
@@ -164,7 +165,7 @@ def _entropy(p):
     return p * math.log(p) if p > 0.0 else 0.0
 
 
-@compiled
+@linked(PAIR(INT, FLOAT, MATRIX, MATRIX, VECTOR))
 def conjugate(loss, par, u, y, cw):
     """(sum_i c_i l*(u_i/c_i), magnitude): u (N, m) is moved into the conjugate's domain in place where rounding left
     it.

@@ -15,7 +15,8 @@ import math
 from nnspec.engines.boxes import activations as act
 from nnspec.engines.boxes import outputs
 from nnspec.engines.boxes.arrays import copy, matrix
-from nnspec.engines.compiled import compiled
+from nnspec.engines.boxes.types import FLOAT, INT, MATRIX, MODEL, NETWORK, VOID
+from nnspec.engines.compiled import compiled, linked
 
 
 @compiled
@@ -31,7 +32,7 @@ def scratch(n, d, hh, m):
     )  # fmt: skip
 
 
-@compiled
+@linked(VOID(INT, FLOAT, *(MATRIX,) * 5))
 def hidden(kind, alpha, x, w, h, d1, d2):
     """h[i, k] = sigma(w_k . x_i) and its two derivatives."""
     n, d = x.shape
@@ -45,7 +46,7 @@ def hidden(kind, alpha, x, w, h, d1, d2):
             d1[i, k], d2[i, k] = act.derivatives(kind, alpha, a, f)
 
 
-@compiled
+@linked(FLOAT(MODEL, MATRIX, MATRIX, MATRIX, NETWORK))
 def objective(model, w, vlo, vhi, sc):
     """Objective at hidden weights w (H, D) with the best output weights found; they stay in sc[3], u in sc[4]."""
     kind, alpha, x, loss, par, tau = model.kind, model.alpha, model.x, model.loss, model.par, model.tau
@@ -59,7 +60,7 @@ def objective(model, w, vlo, vhi, sc):
     return t
 
 
-@compiled
+@linked(VOID(MODEL, *(MATRIX,) * 5, NETWORK, MATRIX))
 def newton_step(model, w, vlo, vhi, lo, hi, sc, out):
     """out := w + a Newton step of the reduced objective F(w) = min over the output weights, kept in the box [lo, hi].
 
@@ -150,7 +151,7 @@ def newton_step(model, w, vlo, vhi, lo, hi, sc, out):
         out[k, j] = min(hi[k, j], max(lo[k, j], w[k, j] + vec[a, 1]))
 
 
-@compiled
+@linked(FLOAT(MODEL, *(MATRIX,) * 5, INT, FLOAT, NETWORK, MATRIX))
 def descend(model, w, vlo, vhi, lo, hi, steps, stop, sc, out):
     """Lower the objective from w within the box by damped Newton steps; returns the value at the w left, whose output
     weights and u are in the scratch. Ends after `steps`, or when a step is shorter than `stop` times the box."""

@@ -19,7 +19,8 @@ from nnspec.engines.boxes import kinds
 from nnspec.engines.boxes import losses as ls
 from nnspec.engines.boxes.arrays import copy, corner, matrix
 from nnspec.engines.boxes.enclosure import concave_part
-from nnspec.engines.compiled import compiled
+from nnspec.engines.boxes.types import FLOAT, INT, MATRIX, OUTPUTS, STRIDED, VECTOR, VOID
+from nnspec.engines.compiled import compiled, linked
 
 
 @compiled
@@ -56,7 +57,7 @@ def substitute(a, b, n):
         b[i] = t / a[i, i]
 
 
-@compiled
+@linked(VOID(MATRIX, STRIDED, INT, STRIDED, STRIDED, STRIDED, STRIDED, STRIDED, MATRIX, MATRIX))
 def box_quadratic(hess, g, n, q2, q1, lo, hi, z, fac, b):
     """z (n,) := minimiser over the box of (z - z0)'hess(z - z0)/2 + g.(z - z0) + q2 z^2 + q1 |z|, z0 the z given.
 
@@ -150,7 +151,7 @@ def _penalty(z, q2, q1, o0, o1):
     return t
 
 
-@compiled
+@linked(FLOAT(INT, FLOAT, MATRIX, MATRIX, VECTOR, FLOAT, MATRIX, MATRIX, INT, INT))
 def gradient(loss, par, f, y, cw, tau, u, om, o0, o1):
     """Smoothed loss of the outputs o0..o1-1 (all of them for a coupled loss), its gradient u, diagonal curvature om."""
     n, m = f.shape
@@ -196,7 +197,7 @@ def gradient(loss, par, f, y, cw, tau, u, om, o0, o1):
     return total
 
 
-@compiled
+@linked(VOID(INT, FLOAT, MATRIX, MATRIX, MATRIX, VECTOR, FLOAT, MATRIX, MATRIX, INT, INT, MATRIX))
 def _hessian(loss, par, g, f, y, cw, tau, u, om, o0, o1, hess):
     """Hessian over the weights z[a, o], index a*(o1-o0) + (o-o0)."""
     n, kk = g.shape
@@ -260,7 +261,7 @@ def _hessian(loss, par, g, f, y, cw, tau, u, om, o0, o1, hess):
             hess[b, a] = hess[a, b]
 
 
-@compiled
+@linked(VOID(INT, FLOAT, MATRIX, MATRIX, VECTOR, *(MATRIX,) * 7, INT, INT, FLOAT, INT, OUTPUTS))
 def _newton(loss, par, g, y, cw, q2, q1, vlo, vhi, z, u, om, o0, o1, tau, steps, sc):
     """Damped Newton for the outputs o0..o1-1 at one tau; leaves f and u at the result."""
     n, kk = g.shape
@@ -323,7 +324,7 @@ def _newton(loss, par, g, y, cw, q2, q1, vlo, vhi, z, u, om, o0, o1, tau, steps,
             return
 
 
-@compiled
+@linked(FLOAT(INT, FLOAT, FLOAT, MATRIX, MATRIX, VECTOR, *(MATRIX,) * 7, OUTPUTS))
 def solve(loss, par, tau, g, y, cw, q2, q1, vlo, vhi, z, u, om, sc):
     """Approximate solution z (K, m), started from the z given; dual point u (N, m); curvatures om (N, m) of the loss
     for Newton steps outside. Returns the exact (not smoothed) objective at z. tau: final smoothing of a loss with

@@ -21,7 +21,8 @@ from nnspec.engines.boxes import losses as ls
 from nnspec.engines.boxes import network, outputs
 from nnspec.engines.boxes.arrays import copy, corner, cube, matrix
 from nnspec.engines.boxes.enclosure import concave_part, neuron_bound, workspace
-from nnspec.engines.compiled import compiled
+from nnspec.engines.boxes.types import BOOL, FLOAT, INT, LOG, MATRIX, MODEL, NETWORK, PARTS, TREATED, VECTOR, WORK
+from nnspec.engines.compiled import compiled, linked
 
 HEADER = 2
 CORRECTIONS = 3  # most dual steps at a box; each costs about as much as the bound itself
@@ -43,7 +44,7 @@ def _scratch(n, d, hh, m):
     )  # fmt: skip
 
 
-@compiled
+@linked(FLOAT(MODEL, *(MATRIX,) * 6, VECTOR, MATRIX, WORK))
 def dual_bound(model, u, lo, hi, w, vlo, vhi, term, argmin, ws):
     """The neuron-separable bound over a box for a given u; neurons' terms into `term`, their minimisers into
     `argmin`."""
@@ -76,7 +77,7 @@ def single(u):
             u[i, o] = np.float32(u[i, o])
 
 
-@compiled
+@linked(FLOAT(MODEL, *(MATRIX,) * 5, FLOAT, FLOAT, NETWORK, PARTS, WORK, BOOL))
 def _corrected(model, lo, hi, w, vlo, vhi, bound, cutoff, sc, so, ws, recording):
     """Better u for a box, in sc[4], and its bound: the relaxation lets each neuron be a mixture of points of its box,
     and its dual point is improved by Frank-Wolfe steps with equal weights on the minimisers that the bound returned."""
@@ -177,7 +178,7 @@ def keep(log, lo, hi, u):
             us[r, i * m + o] = u[i, o]
 
 
-@compiled
+@linked(TREATED(MODEL, INT, VECTOR, *(MATRIX,) * 5, FLOAT, FLOAT, NETWORK, PARTS, WORK, LOG))
 def _treat(model, by, scale, lo, hi, w, vlo, vhi, bound, cutoff, sc, so, ws, log):
     """Bound a box and cut it: (bound, coordinate to split, best objective found). The box is done if bound >=
     cutoff; the point of that objective is in so[11] and so[12]."""

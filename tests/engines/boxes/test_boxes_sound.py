@@ -162,7 +162,7 @@ def test_box_bound_for_any_dual_point(activation: str) -> None:
             e = lo + (np.round(t) if number % 2 else t) * (hi - lo)
             u = r.normal(size=(n, m)) * model.cw[:, None] * r.choice([0.1, 0.3, 1.0])
             term, argmin = np.zeros(hh), np.zeros((hh, d))
-            bound = search.dual_bound(model.arrays(), u, lo, hi, e, model.vlo, model.vhi, term, argmin, ws)
+            bound = search.dual_bound.dispatcher(model.arrays(), u, lo, hi, e, model.vlo, model.vhi, term, argmin, ws)
             points = [e, *(lo + f * (hi - lo) for f in r.uniform(size=(12, hh, d))),
                       *(lo + f * (hi - lo) for f in r.integers(0, 2, size=(12, hh, d)))]  # fmt: skip
             values = [dual_function(model, u, w) for w in points]

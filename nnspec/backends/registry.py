@@ -12,11 +12,14 @@ from nnspec.program.rows import ROW_KINDS
 PYOMO_SOLVERS = ("scip_direct", "highs", "gurobi_direct", "gurobi_persistent", "gurobi_direct_minlp", "ipopt")
 """Those behind Pyomo that `nnspec backends` looks for; any other that Pyomo knows can be named as well."""
 
-NAMES = ("scip", "highs", "gurobi", "pyomo:NAME")
+NAMES = ("scip", "highs", "gurobi", "pyomo:NAME", "cpsat")
 
 
 def get(name: str) -> Backend:
-    """The backend that users call `name`: scip, highs, gurobi, or pyomo:SOLVER. Raises UsageError for other names."""
+    """The backend that users call `name`: scip, highs, gurobi, or pyomo:SOLVER. Raises UsageError for other names.
+
+    CP-SAT takes no Program: `nnspec.engines.cpsat` is the way to it.
+    """
     head, _, solver = name.partition(":")
     if head == "scip" and not solver:
         from nnspec.backends.scip import ScipBackend
@@ -60,4 +63,6 @@ def installed() -> list[Installed]:
         functions = f"; functions {', '.join(sorted(takes.functions))}" if takes.functions else ""
         objective = "; convex quadratic objectives of real variables" if takes.objective == "convex" else ""
         lines.append(Installed(name, backend.available(), f"{rows} rows{functions}{objective}"))
-    return lines
+    from nnspec.backends import cpsat
+
+    return [*lines, Installed("cpsat", cpsat.available(), "integer and finite weights, in exact integer arithmetic")]

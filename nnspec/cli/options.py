@@ -29,7 +29,8 @@ def solving(command: Command) -> Command:
     """Options about how to solve; each overrides the nnspec.toml beside the spec."""
     for decorate in reversed((
         click.option("--engine", metavar="NAME", help="auto (default), solver, cells or boxes."),
-        click.option("--backend", metavar="NAME", help="scip, highs, gurobi or pyomo:SOLVER; see nnspec backends."),
+        click.option("--backend", metavar="NAME",
+                     help="scip, highs, gurobi, cpsat or pyomo:SOLVER; see nnspec backends."),
         click.option("--encoding", multiple=True, metavar="WHAT=NAME", help="Template: relu=sos1, f.h=indicator."),
         click.option("--time-limit", type=float, metavar="SECONDS", help="Stop after this time."),
         click.option("--gap", type=float, metavar="RATIO", help="Relative gap that counts as proven (1e-6)."),

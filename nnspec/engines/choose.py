@@ -43,6 +43,13 @@ def engine_named(name: str, backend: str | None = None, encodings: Mapping[str, 
         from nnspec.engines.cells import CellsEngine
 
         return CellsEngine((files or {}).get("certificate"))
+    if name == "solver" and backend == "cpsat":
+        from nnspec.engines.cpsat import CpsatEngine
+
+        if encodings:
+            message = "the backend cpsat uses no encodings: its integer programs are its own"
+            raise UsageError(Diagnostic("NNS326", message, help="leave --encoding out"))
+        return CpsatEngine()
     if name == "solver":
         from nnspec.engines.solver.engine import SolverEngine
 

@@ -160,6 +160,9 @@ class _Run:
     # -- the solver engine on reduced problems -------------------------------------------------------------------
 
     def reduced(self, engine: Engine, reductions: bool = True) -> Outcome:
+        if (least := self._least()) is not None and self.value() is not None and proven(self.value(), least):
+            self.say(f"proven by the form of the objective: nothing is below {least:g}")
+            return self._outcome(Status.OPTIMAL, self._checked(least), None)
         chain = reduce(self.problem, self.upper, CHAIN if reductions else ())
         for step in chain.steps:
             self.say(str(step))
@@ -189,11 +192,9 @@ class _Run:
 
     def _cases(self, engine: Engine, chain: Chain) -> tuple[float | None, Outcome | None, bool, bool]:
         """Solve the cases: (bound, last outcome, whether all are finished, whether one failed)."""
-        from nnspec.engines.solver.judge import floor
-
         cases = sorted(chain.cases, key=lambda c: self._rank(c))
-        lowest = floor(self.problem.objective.expression) if self.problem.minimize else -math.inf
-        bounds = [lowest] * len(cases)
+        least = self._least()
+        bounds = [-math.inf if least is None else least] * len(cases)
         last, failed = None, False
         pending = list(range(len(cases)))
         for again in (False, True):  # what easy cases leave of their share of the time goes to the hard ones
@@ -218,6 +219,13 @@ class _Run:
         finished, bound = not pending, min(bounds)
         checked = self._checked(self.sign * min(bound, self.upper)) if math.isfinite(min(bound, self.upper)) else None
         return checked, last, finished, failed
+
+    def _least(self) -> float | None:
+        """What a minimised objective cannot go below by its form: losses and sizes are never negative."""
+        from nnspec.engines.solver.judge import floor
+
+        least = floor(self.problem.objective.expression) if self.problem.minimize else -math.inf
+        return least if math.isfinite(least) else None
 
     def _images(self, case: Case) -> list[tuple[float, Point]]:
         """Known points as points of a case, with their objective there; best first."""
@@ -295,7 +303,9 @@ class _Run:
         if status is Status.OPTIMAL and point is None:
             status = Status.ERROR
         if last is None:
-            return Outcome(status, point, value, bound, seconds, self.nodes, "solver", "", {}, tuple(self.messages))
+            evidence = {"bound": "losses, sizes and squares are never negative"} if bound is not None else {}
+            return Outcome(status, point, value, bound, seconds, self.nodes, "solver", "", evidence,
+                           tuple(self.messages))  # fmt: skip
         messages = tuple(dict.fromkeys(self.messages))
         return replace(last, status=status, point=point, objective=value, bound=bound, seconds=seconds,
                        nodes=self.nodes, messages=messages)  # fmt: skip

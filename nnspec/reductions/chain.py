@@ -5,20 +5,24 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from nnspec.problem.problem import Point, Problem
+from nnspec.problem.problem import Problem
 from nnspec.reductions.bounds import PenaltyBounds
 from nnspec.reductions.dead import DeadNeurons
 from nnspec.reductions.decay import Decay
 from nnspec.reductions.duplicates import Duplicates
 from nnspec.reductions.inputs import ConstantInputs
-from nnspec.reductions.interface import Case, Reduced, Reduction, identity
+from nnspec.reductions.interface import Case, Reduced, Reduction, compose, identity
 from nnspec.reductions.linear import LinearLayers
 from nnspec.reductions.scaling import Scaling
+from nnspec.reductions.touching import Touching
 from nnspec.symmetry import enforced, expand
 
 CHAIN: tuple[Reduction, ...] = (
-    Duplicates(), ConstantInputs(), DeadNeurons(), LinearLayers(), PenaltyBounds(), Decay(), Scaling(),
+    Duplicates(), ConstantInputs(), DeadNeurons(), LinearLayers(), PenaltyBounds(), Decay(), Scaling(), Touching(),
 )  # fmt: skip
+
+MAX_CASES = 128
+"""More cases than this take longer to write down and start than their restatement saves."""
 
 
 @dataclass(frozen=True)
@@ -67,18 +71,13 @@ def reduce(problem: Problem, upper: float = math.inf, reductions: tuple[Reductio
             steps.append(Step(reduction.name, False, next(r for r in reasons if r is not None)))
             continue
         found = [reduction.apply(c.problem, upper) for c in cases]
-        cases = tuple(_compose(outer, inner) for outer, r in zip(cases, found) for inner in r.cases)
+        total = sum(len(r.cases) for r in found)
+        if total > max(MAX_CASES, len(cases)):
+            steps.append(Step(reduction.name, False, f"{total} cases in all are too many"))
+            continue
+        cases = tuple(compose(outer, inner) for outer, r in zip(cases, found) for inner in r.cases)
         steps.append(Step(reduction.name, True, found[0].summary))
     return Chain(cases, tuple(steps))
-
-
-def _compose(outer: Case, inner: Case) -> Case:
-    def forward(point: Point) -> Point | None:
-        middle = outer.forward(point)
-        return None if middle is None else inner.forward(middle)
-
-    label = ", ".join(x for x in (outer.label, inner.label) if x)
-    return Case(inner.problem, lambda p: outer.inverse(inner.inverse(p)), forward, label, outer.exact and inner.exact)
 
 
 __all__ = ["CHAIN", "Chain", "Reduced", "Step", "reduce"]

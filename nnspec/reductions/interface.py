@@ -52,3 +52,14 @@ class Reduction(Protocol):
 
 def identity(point: Point) -> Point:
     return point
+
+
+def compose(outer: Case, inner: Case) -> Case:
+    """The case `inner` of the problem of `outer`, as a case of the problem that `outer` belongs to."""
+
+    def forward(point: Point) -> Point | None:
+        middle = outer.forward(point)
+        return None if middle is None else inner.forward(middle)
+
+    label = ", ".join(x for x in (outer.label, inner.label) if x)
+    return Case(inner.problem, lambda p: outer.inverse(inner.inverse(p)), forward, label, outer.exact and inner.exact)

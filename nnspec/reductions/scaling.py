@@ -121,6 +121,10 @@ def counts_used(h: Homogeneous, problem: Problem) -> bool | str:
     for e, smaller_is_fine in directed_sizes(problem):
         if e.network != h.network.name or e.kind == "norm":
             continue
+        shrinks = e.kind == "l0" and any(p in h.hidden.parameters for _, p in covered(h.network, e))
+        shrinks |= e.kind == "inputs" and h.hidden.inputs[0] == h.network.layers[0].name
+        if shrinks and not smaller_is_fine:  # neurons without effect are set to 0
+            return f"{e.kind} is not only minimised or bounded from above"
         if e.kind == "inputs":
             continue
         if e.kind == "neurons":

@@ -52,6 +52,33 @@ def small(seed):
     return problem(network(1, [int(rng.integers(1, 3))], Activation(activation, 0.1), box=box), x, y, terms)
 
 
+def deep(seed):
+    """Two hidden layers, or two outputs: what the solver proves once the scale of every layer is removed."""
+    rng = np.random.default_rng(seed)
+    activation = Activation(str(rng.choice(["relu", "leaky_relu", "abs"])), 0.1)
+    outputs = int(rng.integers(1, 3))
+    hidden = [1] if outputs > 1 else [int(rng.integers(1, 3)), 1]
+    n = int(rng.integers(2, 5))
+    x, y = rng.integers(-2, 3, size=(n, 1)) / 2.0, rng.normal(size=(n, outputs)).round(1)
+    kind = str(rng.choice(["sse", "sae", "max_error", "huber", "pinball"]))
+    terms = [ex.Loss(kind, "f", "D")]
+    if rng.random() < 0.3:
+        terms.append(times(0.1, ex.Size(str(rng.choice(["l0", "neurons"])), "f")))
+    box = (-2.0, 2.0) if rng.random() < 0.5 else (-2.0, 1.0)
+    return problem(network(1, hidden, activation, outputs, box), x, y, terms)
+
+
+def test_reduced_optima_on_deep_networks_and_several_outputs():
+    solved = sum(agrees(deep(seed), seed, 10) for seed in range(5))
+    assert solved >= 4
+
+
+@pytest.mark.long
+def test_reduced_optima_on_more_deep_networks_and_several_outputs():
+    solved = sum(agrees(deep(seed), seed, 10) for seed in range(100, 200))
+    assert solved >= 80
+
+
 def test_reduced_optima_on_small_problems():
     solved = sum(agrees(small(seed), seed) for seed in range(8))
     assert solved >= 7

@@ -14,6 +14,7 @@ from nnspec.reductions.duplicates import Duplicates
 from nnspec.reductions.inputs import ConstantInputs
 from nnspec.reductions.linear import LinearLayers
 from nnspec.reductions.scaling import Homogeneous, Scaling, homogeneous, sign_case
+from nnspec.reductions.touching import Touching, cases_of, pairs
 
 from .specs import network, problem, times
 from .test_both_ways import disagreements
@@ -189,3 +190,83 @@ def test_dead_neurons_that_are_named():
     p = replace(p, networks={"f": without_way_out(p.networks["f"])},
                 constraints=(Constraint(ex.Comparison("<=", entry, ex.Constant(0.1))),))  # fmt: skip
     assert "names a single weight" in DeadNeurons().applies(p, np.inf)
+
+
+def two_layers(outputs=1, **more):
+    return network(2, [2, 2], Activation("relu"), outputs, **more)
+
+
+def touching(p, hidden="h1"):
+    """What touching would do to a layer if it did not look at penalties and names."""
+    plain = replace(p, objective=replace(p.objective, expression=SSE), constraints=(), ties=())
+    pair = next(q for q in pairs(plain) if q.hidden.name == hidden)
+    cases = cases_of(plain, pair)
+    assert not isinstance(cases, str)
+    return [
+        replace(c, problem=replace(c.problem, objective=p.objective, constraints=p.constraints, ties=p.ties))
+        for c in cases
+    ]
+
+
+def several(net, *terms, **more):
+    y = np.hstack([Y, 1 - Y])[:, : net.output_size]
+    return problem(net, X, y, [SSE, *terms], **more)
+
+
+@pytest.mark.parametrize("net", [two_layers(), two_layers(2), network(2, [2], Activation("abs"), 2)])
+def test_touching(net):
+    p = several(net)
+    assert Touching().applies(p, np.inf) is None
+    for layer in net.layers[1:-1]:
+        assert not caught(p, touching(p, layer.name))
+        assert caught(p, touching(p, layer.name)[1:])
+    assert not caught(p, Touching().apply(p, np.inf).cases)
+
+
+@pytest.mark.parametrize("kind", ["l1", "l2"])
+def test_touching_under_a_penalty(kind):
+    p = several(two_layers(), times(0.1, ex.Size(kind, "f")))
+    assert "depends on the scale" in Touching().applies(p, np.inf)
+    assert caught(p, touching(p))
+
+
+def test_touching_with_weights_that_are_named_tied_or_counted():
+    p = several(two_layers())
+    entry = ex.ParameterRef("f.h2.weights", (0, 0))
+    named = replace(p, constraints=(Constraint(ex.Comparison("<=", entry, ex.Constant(0.1))),))
+    tied = replace(p, ties=(Tie(("f.h2.weights", 0), ("f.h2.weights", 3), -1.0),))
+    many = ex.Comparison(">=", ex.Size("l0", "f", "h1"), ex.Constant(4.0))
+    counted = replace(p, constraints=(Constraint(many),))
+    for q, words in ((named, "names a single weight"), (tied, "a tie"), (counted, "not only minimised")):
+        assert words in cases_of(q, pairs(q)[-1])
+        assert caught(q, touching(q))
+
+
+def test_touching_where_a_box_leaves_out_zero():
+    def box(i, role):
+        return (0.5, 2.0) if (i, role) == (0, "weights") else (-2.0, 2.0)
+
+    p = several(two_layers(box=box))
+    wide = several(two_layers(box=(-2.0, 2.0)))
+    assert "h1 keeps its scale, the range of f.h1.weights does not contain 0" in Touching().apply(p, np.inf).summary
+    narrow = [replace(c, problem=replace(c.problem, networks={"f": replace(
+        c.problem.networks["f"], layers=tuple(
+            replace(x, weights=p.networks["f"]["h1"].weights) if x.name == "h1" else x
+            for x in c.problem.networks["f"].layers))})) for c in touching(wide)]  # fmt: skip
+    assert caught(p, narrow)
+
+
+def test_touching_from_the_input_on():
+    """Weights that are fixed at a bound are no box around 0: the layer that they belong to keeps its scale."""
+    p = several(two_layers(2))
+    for first in touching(p, "h1"):
+        pair = next(q for q in pairs(first.problem) if q.hidden.name == "h2")
+        assert "does not contain 0" in cases_of(first.problem, pair)
+
+
+def test_scaling_where_hidden_weights_have_to_be_many():
+    """A neuron without effect may hold nonzero weights that a constraint asks for."""
+    many = Constraint(ex.Comparison(">=", ex.Size("l0", "f", "h1"), ex.Constant(5.0)))
+    p = replace(spec(), constraints=(many,))
+    assert "not only minimised" in Scaling().applies(p, np.inf)
+    assert caught(p, forced_scaling(p))

@@ -52,7 +52,7 @@ def solve_problem(problem: Problem, limits: Limits = Limits(), engine: str = "au
         say(line)
     if choice.engine.name != "solver" or not (reductions or run.symmetric):
         return run.direct(choice.engine)
-    return run.reduced(choice.engine, reductions)
+    return run.reduced(choice.engine, reductions, trivial=backend is None and not encodings)
 
 
 @dataclass
@@ -159,13 +159,20 @@ class _Run:
 
     # -- the solver engine on reduced problems -------------------------------------------------------------------
 
-    def reduced(self, engine: Engine, reductions: bool = True) -> Outcome:
-        if (least := self._least()) is not None and self.value() is not None and proven(self.value(), least):
-            self.say(f"proven by the form of the objective: nothing is below {least:g}")
-            return self._outcome(Status.OPTIMAL, self._checked(least), None)
+    def trivial(self) -> Outcome | None:
+        """The outcome if the incumbent has the least value that the objective's form allows."""
+        least, value = self._least(), self.value()
+        if least is None or value is None or not proven(value, least):
+            return None
+        self.say(f"proven by the form of the objective: nothing is below {least:g}")
+        return self._outcome(Status.OPTIMAL, self._checked(least), None)
+
+    def reduced(self, engine: Engine, reductions: bool = True, trivial: bool = False) -> Outcome:
         chain = reduce(self.problem, self.upper, CHAIN if reductions else ())
         for step in chain.steps:
             self.say(str(step))
+        if trivial and (outcome := self.trivial()) is not None:
+            return outcome
         if not any(step.applied for step in chain.steps):
             _describe(engine, self.problem, self.say, "")
             return self.direct(engine)

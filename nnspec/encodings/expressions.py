@@ -16,7 +16,7 @@ from nnspec.bounds.interval import Interval
 from nnspec.encodings.activations import activation
 from nnspec.encodings.context import Context
 from nnspec.encodings.losses import encode_loss
-from nnspec.encodings.maximum import maximum_of
+from nnspec.encodings.maximum import maximum_of, top_class
 from nnspec.encodings.products import multiply
 from nnspec.encodings.runs import Runs
 from nnspec.encodings.sizes import Sizes
@@ -122,6 +122,8 @@ class Expressions:
                 return self._power(e, a, float(k), direction)
             case ex.Function(name="min" | "max"):
                 return Quadratic.of(self._extreme(e, direction))
+            case ex.Function(name="argmax", arguments=arguments):
+                return Quadratic.of(self._argmax(e, arguments))
             case ex.Function(name="abs", arguments=(a,)):
                 return Quadratic.of(self._abs(e, a, direction))
             case ex.Function(name=name, arguments=(a,)):
@@ -249,6 +251,18 @@ class Expressions:
         x = stack(parts).reshape(1, -1)
         top = maximum_of(self.context, x, self.context.interval(x), np.arange(x.size)[None], _word(e), e.span)
         return top.reshape(()) * sign
+
+    def _argmax(self, e: ex.Expression, arguments: tuple[ex.Expression, ...]) -> Affine:
+        """sum_c c b_c for the one-hot binaries b of the largest argument."""
+        scores = self.scores(arguments)
+        if scores.is_constant:
+            return Affine.of(float(np.argmax(scores.constant)))
+        b = top_class(self.context, scores, _word(e), e.span)
+        return b @ np.arange(float(len(arguments)))
+
+    def scores(self, arguments: tuple[ex.Expression, ...]) -> Affine:
+        """The arguments of an argmax, (C,), or what has its largest entry in the same place."""
+        return stack([self.affine(a) for a in arguments])
 
     def _loss(self, e: ex.Loss, direction: int) -> Quadratic:
         data = self.context.problem.data[e.data]

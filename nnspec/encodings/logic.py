@@ -16,6 +16,7 @@ import numpy as np
 
 from nnspec.encodings.context import Context, culprit_of, missing_bounds
 from nnspec.encodings.expressions import Expressions, quadratic_bounds
+from nnspec.encodings.maximum import leads
 from nnspec.encodings.registry import encoding
 from nnspec.errors import Span
 from nnspec.problem import expression as ex
@@ -31,6 +32,10 @@ class _Literal:
     left: ex.Expression
     right: ex.Expression
     span: Span | None
+
+    @property
+    def comparison(self) -> ex.Comparison:
+        return ex.Comparison(self.operator, self.left, self.right, span=self.span)
 
 
 @dataclass(frozen=True)
@@ -73,7 +78,11 @@ class Constraints:
         self._require(normal_form(e), name)
 
     def _require(self, node: _Node | _Literal, name: str) -> None:
-        if isinstance(node, _Literal):
+        if isinstance(node, _Literal) and (wanted := ex.wanted_largest(node.comparison)) is not None:
+            # needs no binaries, since one class is asked for
+            difference, margin = leads(self.context.program, self.expressions.scores(wanted[0]), wanted[1])
+            self.context.program.add_linear(difference, margin, np.inf, name, node.span)
+        elif isinstance(node, _Literal):
             row, lo, hi = self._row(node)
             self._add_row(row, lo, hi, name, node.span)
         elif node.kind == "and":

@@ -14,6 +14,7 @@ from nnspec.encodings.context import Block, Context, assemble, culprit_of, missi
 from nnspec.encodings.registry import encoding
 from nnspec.errors import Span
 from nnspec.program import Affine, Program
+from nnspec.tolerances import STRICT_MARGIN
 
 
 def maximum_of(context: Context, x: Affine, bounds: Interval, index: np.ndarray, path: str,
@@ -81,25 +82,44 @@ def maximum_indicator(block: Block) -> Affine:
     return y
 
 
-def top_class(context: Context, scores: Affine, path: str, margin: float = 0.0, span: Span | None = None) -> Affine:
-    """One-hot binaries (N, C) for the largest of scores (N, C): b_c = 1 => s_c >= s_j + margin for every j != c.
+def leads(program: Program, scores: Affine, c: int) -> tuple[Affine, np.ndarray]:
+    """What says that score c of scores (C,) is the largest: differences to the others (C - 1,) and their least values.
 
-    With finite bounds as s_c - s_j >= margin - (margin - lo_cj) (1 - b_c), lo_cj the least difference. Ties go to
-    any of the largest unless a positive margin rules them out.
+    Ties go to the first. Where a difference is an integer in every feasible point s_c >= s_j + 1 for j < c and
+    s_c >= s_j for j > c say so exactly. Otherwise a lead of STRICT_MARGIN is asked for on both sides: a solver's
+    tolerances would turn a tie into any of its classes.
+    """
+    others = np.array([j for j in range(scores.size) if j != c], dtype=np.int64)
+    difference = scores[np.full(len(others), c)] - scores[others]
+    broken = ~program.discrete[difference.columns] | (difference.values != np.round(difference.values))
+    whole = difference.constant == np.round(difference.constant)
+    whole[difference.rows[broken & (difference.values != 0)]] = False
+    return difference, np.where(whole, (others < c) * 1.0, STRICT_MARGIN)
+
+
+def top_class(context: Context, scores: Affine, path: str, span: Span | None = None) -> Affine:
+    """One-hot binaries (C,) for the largest of scores (C,): b_c = 1 => s_c >= s_j + m_cj for j != c, as in `leads`.
+
+    With l_cj the least difference s_c - s_j that bounds allow: s_c - s_j >= m_cj - (m_cj - l_cj) (1 - b_c). Rows with
+    l_cj >= m_cj always hold, and b_c = 0 where the largest difference is below m_cj.
     """
     program = context.program
-    n, k = scores.shape
-    b = program.add_variables(
-        f"{path}.class", (n, k), kind="binary", labels=(words((n,)), words((k,))), span=span,
-        complete=lambda v: np.arange(k) == np.argmax(scores.value(v), axis=1)[:, None],
-    )  # fmt: skip
-    program.add_linear(b.sum(axis=1), 1.0, 1.0, f"{path} is one class", span)
-    pairs = np.array([(c, j) for c in range(k) for j in range(k) if j != c], dtype=np.int64).reshape(-1, 2)
-    difference = scores[:, pairs[:, 0]] - scores[:, pairs[:, 1]]
-    bounds = context.interval(difference)
-    if not bounds.finite:
+    k = scores.size
+    rows = [leads(program, scores, c) for c in range(k)]
+    bounds = [context.interval(difference) for difference, _ in rows]
+    if not all(b.finite for b in bounds):
         culprit = culprit_of(context, list(context.problem.networks.values()))
-        raise missing_bounds(path, culprit, "the choice of the top class")
-    m = np.maximum(margin - bounds.lo, 0.0)
-    program.add_linear(difference - b[:, pairs[:, 0]] * m, margin - m, np.inf, f"{path} leads", span)
+        raise missing_bounds(path, culprit, "the choice of the largest")
+    possible = np.array([bool(np.all(b.hi >= margin)) for b, (_, margin) in zip(bounds, rows)])
+    b = program.add_variables(
+        f"{path}.largest", (k,), 0.0, possible.astype(float), kind="binary", labels=(words((k,)),), span=span,
+        complete=lambda v: np.arange(k) == np.argmax(scores.value(v)),
+    )  # fmt: skip
+    program.add_linear(b.sum(), 1.0, 1.0, f"{path} is one of them", span)
+    for c, (difference, margin) in enumerate(rows):
+        slack = np.maximum(margin - bounds[c].lo, 0.0)
+        needed = np.flatnonzero(slack) if possible[c] else np.zeros(0, dtype=np.int64)
+        chosen = b[np.full(len(needed), c)]
+        program.add_linear(difference[needed] - chosen * slack[needed], (margin - slack)[needed], np.inf,
+                           f"{path} leads", span)  # fmt: skip
     return b

@@ -6,6 +6,7 @@ Equal data rows share their neurons, whatever the number of losses, data sets an
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from nnspec.encodings.context import Context
 from nnspec.encodings.layers import Run, encode_network
 from nnspec.encodings.parameters import Parameters
 from nnspec.problem import expression as ex
-from nnspec.problem.network import Network
+from nnspec.problem.network import Activation, Network
 from nnspec.problem.problem import Problem
 from nnspec.program import Affine, stack
 
@@ -38,7 +39,9 @@ class Runs:
         self._points: dict[str, list[np.ndarray]] = {}
         self._data_runs: dict[str, Run] = {}
         self._calls: dict[tuple[str, tuple[ex.Expression, ...]], Run] = {}
-        for e in every_expression(context.problem):
+        expressions = every_expression(context.problem)
+        self._scored = scored(context.problem, expressions)
+        for e in expressions:
             self._collect(e)
 
     def tensor(self, name: str) -> Affine:
@@ -74,6 +77,7 @@ class Runs:
 
     def _run(self, network: str, inputs: Affine, name: str, arguments: tuple[ex.Expression, ...] = ()) -> Run:
         n = self.context.problem.networks[network]
+        n = before_softmax(n) if network in self._scored else n
         key = (network, arguments)
         known = self.refine(n, inputs, key) if self.refine is not None else None
         run = encode_network(self.context, self.parameters, n, inputs, name, known)
@@ -116,6 +120,36 @@ class Runs:
             name = network.name if not number and network.name not in self._rows else f"{network.name}~{number + 1}"
             self._calls[key] = self._run(network.name, inputs.reshape(1, -1), name, arguments)
         return self._calls[key]
+
+
+def scored(problem: Problem, expressions: list[ex.Expression]) -> set[str]:
+    """Networks that end in a softmax of which nothing is asked but which output is the largest, or cross_entropy.
+
+    A softmax does not change the order of its inputs, so these programs need no exponentials.
+    """
+    found = {n for n, f in problem.networks.items() if f.output_scaling is None and len(f.outputs) == 1
+             and f[f.outputs[0]].activation.kind == "softmax"}  # fmt: skip
+    ranked: set[int] = set()
+    for e in expressions:
+        if isinstance(e, ex.Function) and e.name == "argmax":
+            calls = [a for a in e.arguments if isinstance(a, ex.NetworkOutput)]
+            whole = len(calls) == len(e.arguments) and len({(a.network, a.arguments) for a in calls}) == 1
+            if whole:  # all of one call's outputs or some of them
+                ranked.update(id(a) for a in calls)
+    for e in expressions:
+        match e:
+            case ex.NetworkOutput(network=name) if id(e) not in ranked:
+                found.discard(name)
+            case ex.Loss(network=name, kind=kind) if kind != "cross_entropy":
+                found.discard(name)
+    return found
+
+
+def before_softmax(network: Network) -> Network:
+    """The same network without the softmax at its output."""
+    (last,) = network.outputs
+    layers = tuple(replace(x, activation=Activation()) if x.name == last else x for x in network.layers)
+    return replace(network, layers=layers)
 
 
 def every_expression(problem: Problem) -> list[ex.Expression]:

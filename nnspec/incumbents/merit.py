@@ -19,7 +19,7 @@ from nnspec.incumbents.graph import Gradients, Pieces, Pullback, run
 from nnspec.problem import evaluate
 from nnspec.problem import expression as ex
 from nnspec.problem.problem import Problem
-from nnspec.tolerances import FEASIBILITY
+from nnspec.tolerances import FEASIBILITY, STRICT_MARGIN
 
 Pull = Callable[[np.ndarray], None]  # takes d(merit)/d(value), shape (S,)
 
@@ -106,6 +106,9 @@ class _Pass:
                         pull(g * (chosen == i))
 
                 return np.take_along_axis(table, chosen[None], axis=0)[0], to_chosen
+            case ex.Function(name="argmax", arguments=arguments):
+                table = np.array([self.numeric(a)[0] for a in arguments])
+                return table.argmax(axis=0).astype(float), lambda g: None  # piecewise constant
             case ex.Function(name=name, arguments=(argument,)):
                 f, d = _DERIVATIVES[name]
                 va, pa = self.numeric(argument)
@@ -223,7 +226,16 @@ class _Pass:
         return total, pull_all
 
     def violation(self, e: ex.Expression) -> tuple[np.ndarray, Pull]:
-        """How far a constraint is from holding, as `evaluate.violation` has it."""
+        """How far a constraint is from holding, as `evaluate.violation` has it.
+
+        For argmax(...) == k it is by how much the k-th argument is short of a lead, which has slopes.
+        """
+        if (wanted := ex.wanted_largest(e)) is not None:
+            arguments, k = wanted
+            lead = ex.Constant(2 * STRICT_MARGIN)
+            return self.violation(ex.And(tuple(
+                ex.Comparison(">=", arguments[k], ex.Sum((a, lead))) for j, a in enumerate(arguments) if j != k
+            )))  # fmt: skip
         match e:
             case ex.Comparison(operator=op, left=a, right=b):
                 (va, pa), (vb, pb) = self.numeric(a), self.numeric(b)

@@ -84,7 +84,7 @@ class _Analysis:
                 return Degree("nonlinear", f"{self._name(b)} is divided by{place(e.span)}", e.span)
             case ex.Power(base=a, exponent=k):
                 return self._power(a, k, e)
-            case ex.Function(name="abs" | "min" | "max" as name, arguments=parts):
+            case ex.Function(name="abs" | "min" | "max" | "argmax" as name, arguments=parts):
                 inner = self._worst(parts)
                 if inner.rank <= CLASSES.index("piecewise linear"):
                     return Degree("piecewise linear", f"{name}{place(e.span)}", e.span)

@@ -51,6 +51,8 @@ def value(problem: Problem, point: Point, e: ex.Expression) -> float:
         case ex.Function(name="min" | "max" as name, arguments=arguments):
             values = [value(problem, point, a) for a in arguments]
             return min(values) if name == "min" else max(values)
+        case ex.Function(name="argmax", arguments=arguments):
+            return float(np.argmax([value(problem, point, a) for a in arguments]))
         case ex.Function(name=name, arguments=(argument,)):
             return float(_FUNCTIONS[name](value(problem, point, argument)))
         case ex.NetworkOutput(network=name, arguments=arguments, output=k):

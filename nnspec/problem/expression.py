@@ -63,7 +63,10 @@ class Power(Expression):
 
 @dataclass(frozen=True)
 class Function(Expression):
-    """exp, log, sqrt, sin, cos, tanh, abs (one argument), min, max (several)."""
+    """exp, log, sqrt, sin, cos, tanh, abs (one argument), min, max, argmax (several).
+
+    argmax is the position, from 0, of the largest argument; of the first of them if there are several.
+    """
 
     name: str
     arguments: tuple[Expression, ...]
@@ -181,6 +184,15 @@ def replaced(e: Expression, replacement: Callable[[Expression], Expression | Non
         case Not():
             return replace(e, part=replaced(e.part, replacement))
     return e
+
+
+def wanted_largest(e: Expression) -> tuple[tuple[Expression, ...], int] | None:
+    """(arguments, k) if `e` reads argmax(arguments) == k for one of its positions k."""
+    if isinstance(e, Comparison) and e.operator == "==":
+        for a, b in ((e.left, e.right), (e.right, e.left)):
+            if isinstance(a, Function) and a.name == "argmax" and isinstance(b, Constant):
+                return (a.arguments, int(b.value)) if b.value in range(len(a.arguments)) else None
+    return None
 
 
 def linear_terms(e: Expression) -> tuple[float, list[tuple[float, Expression]]]:

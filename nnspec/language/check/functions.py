@@ -156,6 +156,18 @@ def _extreme(ctx: Context, node: sx.Call, env: Env) -> Value:
     return loss if loss is not None else arithmetic.extreme(ctx, name, values, spans, node.span)
 
 
+def _argmax(ctx: Context, node: sx.Call, env: Env) -> Value:
+    arguments(node, 1, 1000)
+    values, spans = _collected(ctx, node, env)
+    if not values:
+        fail("NNS038", "argmax of nothing is not defined", node.span)
+    parts = tuple(arithmetic.lift(ctx, value, place) for value, place in zip(values, spans))
+    constants = [v for v in values if is_number(v)]
+    if len(constants) == len(values):
+        return int(np.argmax(constants))
+    return 0 if len(parts) == 1 else ctx.made(ex.Function("argmax", parts, span=node.span), parts, node.span)
+
+
 def _quantifier(ctx: Context, node: sx.Call, env: Env) -> Value:
     arguments(node, 1, 1)
     values, spans = _collected(ctx, node, env)
@@ -284,7 +296,8 @@ def _on_sample(ctx: Context, name: str, row: Row, node: sx.Call) -> Value:
 
 
 FUNCTIONS: dict[str, Callable[[Context, sx.Call, Env], Value]] = {
-    "sum": _sum, "prod": _prod, "min": _extreme, "max": _extreme, "forall": _quantifier, "exists": _quantifier,
+    "sum": _sum, "prod": _prod, "min": _extreme, "max": _extreme, "argmax": _argmax,
+    "forall": _quantifier, "exists": _quantifier,
     **dict.fromkeys(arithmetic.ONE_ARGUMENT, _one), **dict.fromkeys(("floor", "ceil", "round"), _rounding),
     "len": _len, "int": _int, **dict.fromkeys(LOSSES, loss_call), **dict.fromkeys(SIZES, size_call),
 }  # fmt: skip

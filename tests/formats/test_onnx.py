@@ -101,6 +101,23 @@ def test_extreme_arguments_stay_finite(tmp_path):
             np.testing.assert_allclose(run(tmp_path / "f.onnx", x), predict(network, {}, x), rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.parametrize("second", ACTIVATIONS)
+@pytest.mark.parametrize("first", ["relu", "leaky_relu", "abs"])
+def test_activations_behind_each_other(first, second, tmp_path):
+    """onnxruntime fuses neighbours, and failed on a double Clip behind a Relu."""
+    layers = (
+        Layer("x", "input", (), (3,)),
+        Layer("a", "activation", ("x",), (3,), Activation(first)),
+        Layer("b", "activation", ("a",), (3,), Activation(second)),
+    )
+    network = Network("f", layers, ("b",))
+    x = np.random.default_rng(4).normal(size=(20, 3))
+    write_network(network, tmp_path / "f.onnx")
+    expected = predict(network, {}, x)
+    np.testing.assert_allclose(run(tmp_path / "f.onnx", x), expected, atol=1e-13)
+    np.testing.assert_allclose(predict(read_network(tmp_path / "f.onnx", "f"), {}, x), expected, atol=1e-13)
+
+
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_images(dtype, tmp_path):
     rng = np.random.default_rng(5)
@@ -111,10 +128,11 @@ def test_images(dtype, tmp_path):
     np.testing.assert_allclose(run(tmp_path / "f.onnx", x), predict(network, {}, x), rtol=tolerance, atol=tolerance)
 
 
-def test_images_are_read_back(tmp_path):
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_images_are_read_back(dtype, tmp_path):
     rng = np.random.default_rng(6)
     network = image(rng)
-    write_network(network, tmp_path / "f.onnx", "float32")
+    write_network(network, tmp_path / "f.onnx", dtype)
     read = read_network(tmp_path / "f.onnx", "f")
     assert [x.kind for x in read.layers].count("batchnorm") == 0  # folded into the convolution before it
     x = rng.normal(size=(20, 84))

@@ -1,8 +1,10 @@
 """Activations as ONNX nodes, computing exactly what `nnspec.problem.forward.activate` computes.
 
-onnxruntime's CPU kernels for double lack Erf and Gelu, overflow in Softplus above about 710 and store the slope of
-LeakyRelu in single precision, so that these are composed in float64 from operators that are right:
+onnxruntime's CPU kernels for double lack Erf and Gelu, overflow in Softplus above about 710, store the slope of
+LeakyRelu in single precision, and it fails to load a double Clip behind a Relu (its fusion of the two knows only other
+types), so that these are composed in float64 from operators that are right:
 
+    hardtanh(z) = min(max(z, -1), 1)
     softplus(z) = relu(z) + log(1 + exp(-|z|))
     gelu(z)     = relu(z) - |z| Q(|z|),  Q(a) = erfc(a / sqrt 2) / 2 = exp(-a^2 / 2) erfcx(a / sqrt 2) / 2
 
@@ -39,6 +41,9 @@ def write_activation(graph: Graph, activation: Activation, z: str, output: str) 
         case "leaky_relu":
             scaled = graph.add("Mul", [z, graph.scalar(activation.alpha)], f"{output}.scaled")
             return _where_nonnegative(graph, z, z, scaled, output)
+        case "hardtanh" if graph.double:
+            above = graph.add("Max", [z, graph.scalar(-1.0)], f"{output}.above")
+            return graph.add("Min", [above, graph.scalar(1.0)], output)
         case "hardtanh":
             return graph.add("Clip", [z, graph.scalar(-1.0), graph.scalar(1.0)], output)
         case "sign":

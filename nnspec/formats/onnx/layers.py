@@ -3,6 +3,7 @@ windows (a fixed table of indices, index C*R*Q standing for the zero padding) an
 
 from __future__ import annotations
 
+import json
 import math
 
 import numpy as np
@@ -83,7 +84,18 @@ def _windows(graph: Graph, layer: Layer, x: str, shape: tuple[int, ...], indices
         pads = graph.integers("const.one_column", [0, 0, 0, 1])
         flat = graph.add("Pad", [flat, pads, graph.scalar(0.0)], f"{layer.name}.padded")
     table = graph.integers(f"{layer.name}.indices", indices)
-    return graph.add("Gather", [flat, table], f"{layer.name}.windows", axis=1)
+    geometry = {
+        "kernel": layer.attributes["kernel"], "stride": layer.attributes["stride"],
+        "padding": layer.attributes.get("padding", (0, 0)), "dilation": layer.attributes.get("dilation", (1, 1)),
+        "groups": int(layer.attributes.get("groups", 1)),
+    }  # fmt: skip
+    return graph.add("Gather", [flat, table], f"{layer.name}.windows", axis=1, doc_string=json.dumps(geometry))
+
+
+def conv_table(layer: Layer, shape: tuple[int, ...]) -> np.ndarray:
+    """Index of each input that a filter sees at each place, (R' * Q', C * kr * kc)."""
+    _, rows, columns = layer.shape
+    return window_indices(layer, shape).transpose(1, 2, 0, 3, 4).reshape(rows * columns, -1)
 
 
 def filters_to_matrix(layer: Layer, w: np.ndarray) -> np.ndarray:
@@ -115,9 +127,7 @@ def _conv(graph: Graph, layer: Layer, x: str, shape: tuple[int, ...], output: st
         if layer.bias is not None:
             terms.append(tensor(graph, layer.bias))
         return graph.add("Conv", terms, output, name=layer.name, group=groups, **_geometry(layer))
-    _, rows, columns = layer.shape
-    indices = window_indices(layer, shape)
-    table = indices.transpose(1, 2, 0, 3, 4).reshape(rows * columns, -1)
+    table = conv_table(layer, shape)
     weights = graph.constant(layer.weights.name, filters_to_matrix(layer, np.asarray(layer.weights.value)))
     z = graph.add("MatMul", [_windows(graph, layer, x, shape, table), weights], f"{layer.name}.product")
     if layer.bias is not None:

@@ -76,18 +76,25 @@ def _dense(reader: Reader, node: onnx.NodeProto, w: np.ndarray, bias: np.ndarray
 
 
 def _affine(reader: Reader, node: onnx.NodeProto, source: Layer, s: np.ndarray, t: np.ndarray) -> Layer:
-    """s * x + t, with arrays that broadcast over the value (1, *shape), as a layer per channel."""
-    arrays = []
+    """s * x + t, with arrays that broadcast over the value (1, *shape), as a layer per channel.
+
+    Directly behind an input they may differ within a channel: a scaling of the data, one factor a pixel.
+    """
+    full = []
     for part in (s, t):
         try:
-            full = np.broadcast_to(part, (1, *source.shape))[0]
+            full.append(np.broadcast_to(part, (1, *source.shape))[0])
         except ValueError:
             raise reader.error(node, f"a constant of shape {part.shape} beside values {source.shape}") from None
-        channels = full.reshape(len(full), -1)
-        if np.any(channels != channels[:, :1]):
-            raise reader.error(node, "constants that differ within a channel are not read")
-        arrays.append(channels[:, 0].copy())
-    return reader.append(node, "batchnorm", (source,), source.shape, weights=arrays[0], bias=arrays[1])
+    channels = [part.reshape(len(part), -1) for part in full]
+    if all(np.all(part == part[:, :1]) for part in channels):
+        return reader.append(node, "batchnorm", (source,), source.shape, weights=channels[0][:, 0].copy(),
+                             bias=channels[1][:, 0].copy())  # fmt: skip
+    if source.kind != "input" or reader.shared(node, source) or np.any(full[0] == 0):
+        raise reader.error(node, "constants that differ within a channel are read directly behind an input only")
+    reader.scale_input(source, *full)
+    reader.same(node, source)
+    return source
 
 
 def _arithmetic(reader: Reader, node: onnx.NodeProto) -> None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import onnx
 
 PLACEHOLDER = "z"
-_COMMUTATIVE = ("Add", "Mul", "Sum")
+_COMMUTATIVE = ("Add", "Mul", "Sum", "Max", "Min")
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Template:
 def templates() -> tuple[Template, ...]:
     found = []
     for dtype in ("float64", "float32"):
-        for kind in ("sign", "step", "silu", "gelu", "softplus"):
+        for kind in ("sign", "step", "silu", "gelu", "softplus", "hardtanh"):
             graph = Graph(dtype)
             write_activation(graph, Activation(kind), PLACEHOLDER, "y")
             if len(graph.nodes) > 1:

@@ -16,11 +16,11 @@ import numpy as np
 
 from nnspec.formats.errors import mismatch, operator, unreadable
 from nnspec.formats.fold import fold
-from nnspec.formats.onnx import patterns
+from nnspec.formats.onnx import patterns, windows
 from nnspec.formats.onnx.load import array, load
 from nnspec.formats.onnx.run import run_session, session
 from nnspec.problem.forward import predict
-from nnspec.problem.network import Activation, Layer, Network, Parameter
+from nnspec.problem.network import Activation, Layer, Network, Parameter, Scaling
 
 if TYPE_CHECKING:
     import onnx
@@ -79,6 +79,7 @@ class Reader:
         self.producers = {out: node for node in self.graph.node for out in node.output if out}
         self.layers: dict[str, Layer] = {}
         self.values: dict[str, str] = {}  # value name -> layer name
+        self.scalings: dict[str, tuple[Any, Any]] = {}  # of input layers
         self.outputs = tuple(o.name for o in self.graph.output)
         self.batch: int | None = None  # fixed number of rows, if the file has one
         self.readers = Counter(i for n in self.graph.node for i in n.input)
@@ -127,6 +128,28 @@ class Reader:
         self.values[node.output[0]] = name
         return layer
 
+    def shared(self, node: onnx.NodeProto, source: Layer) -> bool:
+        """Whether others than this node read the value of `source` that it reads."""
+        return any(self.readers[value] > 1 for value in node.input if self.values.get(value) == source.name)
+
+    def scale_input(self, source: Layer, s: np.ndarray, t: np.ndarray) -> None:
+        """The network sees s * x + t in place of the input x (arrays of the input's shape)."""
+        scale, shift = self.scalings.get(source.name, (1.0, 0.0))
+        self.scalings[source.name] = (s * scale, s * shift + t)
+
+    def _input_scaling(self, layers: list[Layer]) -> Scaling | None:
+        """s * x + t is (x - shift) / factor."""
+        if not self.scalings:
+            return None
+        parts = []
+        for layer in layers:
+            if layer.kind == "input":
+                s, t = self.scalings.get(layer.name, (1.0, 0.0))
+                pair = (np.broadcast_to(a, layer.shape).reshape(-1) for a in (s, t))
+                parts.append(np.stack(list(pair)))
+        s, t = np.concatenate(parts, axis=1)
+        return Scaling(-t / s, 1 / s)
+
     def same(self, node: onnx.NodeProto, layer: Layer) -> None:
         """The node changes nothing: its output is the layer's value."""
         self.values[node.output[0]] = layer.name
@@ -155,7 +178,10 @@ class Reader:
         self._inputs()
         for node in self._needed():
             found = self._pattern(node)
-            if found is not None:
+            gathered = self._gathered(node)
+            if gathered is not None:
+                self._append_windows(node, gathered)
+            elif found is not None:
                 activation, z = found
                 source = self.layer(node, z)
                 self.append(node, "activation", (source,), source.shape, activation=activation)
@@ -172,7 +198,7 @@ class Reader:
         for layer in layers:
             if layer.activation.kind == "softmax" and layer.name not in outputs:
                 raise operator(self.path, layer.name, "Softmax", "softmax is read only at the outputs")
-        return Network(self.name, tuple(layers), outputs)
+        return Network(self.name, tuple(layers), outputs, input_scaling=self._input_scaling(layers))
 
     def _inputs(self) -> None:
         for value in self.graph.input:
@@ -205,13 +231,29 @@ class Reader:
             if value in needed or node is None:
                 continue
             needed.add(value)
-            found = self._pattern(node)
-            stack.extend([found[1]] if found is not None else [i for i in node.input if i])
+            found, gathered = self._pattern(node), self._gathered(node)
+            if gathered is not None:
+                stack.append(gathered.source)
+            else:
+                stack.extend([found[1]] if found is not None else [i for i in node.input if i])
         chosen = [n for n in self.graph.node if any(o in needed for o in n.output)]
         return [n for n in chosen if n.op_type != "Constant"]
 
     def _pattern(self, node: onnx.NodeProto) -> tuple[Activation, str] | None:
         return patterns.match(node, self.producers, self.constant)
+
+    def _gathered(self, node: onnx.NodeProto) -> windows.Found | None:
+        return windows.match(node, self.producers, self.constant)
+
+    def _append_windows(self, node: onnx.NodeProto, found: windows.Found) -> None:
+        source = self.layer(node, found.source)
+        read = windows.layer_of(found, node.name, source)
+        if read is None:
+            raise self.error(node, "it gathers windows in a way that is neither a convolution nor an average pool")
+        layer, weights = read
+        bias = None if found.bias is None else np.asarray(found.bias, dtype=float)
+        self.append(node, layer.kind, (source,), layer.shape, weights=weights, bias=bias,
+                    attributes=dict(layer.attributes))  # fmt: skip
 
     def _constant(self, node: onnx.NodeProto) -> None:
         from onnx import helper

@@ -18,13 +18,13 @@ from typing import Any
 def refresh(folder: Path) -> None:
     """Drop the compiled functions in a package's cache if any source has changed since they were compiled.
 
-    `folder` is the package's own; `kinds.py` holds constants that compiled functions read. Call it before the modules
-    with compiled functions are imported.
+    `folder` is the package's own; `kinds.py` and `types.py` hold constants that compiled functions read. Call it before
+    the modules with compiled functions are imported.
     """
     h = hashlib.sha256(Path(__file__).read_bytes())
     for source in sorted(folder.glob("*.py")):
         content = source.read_bytes()
-        if b"@compiled" in content or b"@body(" in content or source.stem == "kinds":
+        if any(mark in content for mark in (b"@compiled", b"@body(", b"@linked(")) or source.stem in ("kinds", "types"):
             h.update(source.name.encode() + content)
     stamp = folder / "__pycache__" / "compiled.sha256"
     with contextlib.suppress(OSError):  # a read-only installation keeps its cache elsewhere, and never changes

@@ -1,6 +1,6 @@
 """The evidence of a finished solve in one compressed file: the problem's arrays, the incumbent, and a tiling of the
-domain by boxes, each with a dual point u that proves its bound. `verify` checks it without using the code that found
-it."""
+roots (see search.py) by boxes, each with a dual point u that proves its bound. `verify` checks it without using the
+code that found it."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ import numpy as np
 from nnspec.engines.boxes.model import Model
 from nnspec.problem.problem import Problem
 
-FORMAT = 1
-ARRAYS = ("x", "y", "cw", "p2", "p1", "q2", "q1", "lo", "hi", "vlo", "vhi")
+FORMAT = 2
+ARRAYS = ("x", "y", "cw", "p2", "p1", "q2", "q1", "lo", "hi", "vlo", "vhi", "levels", "counts", "rows", "low", "high",
+          "supports", "prices")  # fmt: skip
 NUMBERS = ("sense", "constant", "activation", "alpha", "loss", "parameter", "order_by", "flipped")
 
 

@@ -13,12 +13,14 @@ import threading
 import time
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from nnspec.engines.boxes import certificate, local, search
 from nnspec.engines.boxes import model as form
+from nnspec.engines.boxes.domain import domain, roots
 from nnspec.engines.interface import Limits, OnProgress, Outcome, Progress, Status
 from nnspec.errors import UsageError, diagnostic
 from nnspec.problem import evaluate
@@ -137,43 +139,63 @@ class Driver:
         return self._outcome(status)
 
     def _first_incumbent(self, start: tuple[Point, ...]) -> None:
+        """The best of the given points and of descents, from them and from random weights."""
         model = self.model
         lo, hi = np.maximum(model.lo, -20.0), np.minimum(model.hi, 20.0)
         lo, hi = np.minimum(lo, hi), np.maximum(lo, hi)
         rng = np.random.default_rng(self.limits.seed)
-        starts = [model.weights(p) for p in start]
+        whole = replace(model, lo=lo, hi=hi, vlo=np.maximum(model.vlo, -1e6), vhi=np.minimum(model.vhi, 1e6))
+        boxes, restrictions = list(zip(*roots(whole), model.prices)), domain(whole)
+        starts = []
+        for p in start:
+            w, z = model.weights(p)
+            value = model.sense * evaluate.objective(self.problem, p) - model.constant
+            if value < self.best and not evaluate.violations(self.problem, p):
+                self.best, self.w, self.z = value, w, z
+            near = np.argsort([np.abs(w - np.clip(w, *box[:2])).sum() for box in boxes], kind="stable")
+            starts += [(w, boxes[r]) for r in near[:3]]
         spread = 1.0 / np.sqrt(np.maximum(np.mean(model.x**2, axis=0), 1e-6))
-        starts += [model.canonical(rng.normal(size=lo.shape) * spread * 1.5) for _ in range(STARTS)]
-        w, z = np.zeros(lo.shape), np.zeros(self.z.shape)
-        vlo, vhi = np.maximum(model.vlo, -1e6), np.minimum(model.vhi, 1e6)
-        for s in starts:
-            value = local.best_of(model.arrays(), s[None], vlo, vhi, lo, hi, 60, w, z)
-            if value < self.best:
-                self.best = value
-                self.w[:], self.z[:] = w, z
+        for number in range(STARTS):
+            w, _ = model.canonical(rng.normal(size=lo.shape) * spread * 1.5, self.z)
+            starts.append((w, boxes[number % len(boxes)]))
+        for s, (a, b, va, vb, price) in starts:
+            w, z = np.zeros(lo.shape), np.zeros(self.z.shape)
+            value = local.best_of(model.arrays(), s[None], va, vb, a, b, 60, w, z)
+            if not restrictions.plain:
+                value = local.in_domain(model.arrays(), restrictions, w, z, a, b, va, vb)
+            if value + price < self.best:
+                self.best, self.w, self.z = value + price, w, z
             if self.stopped() or (self.out_of_time() and math.isfinite(self.best)):
                 break
-        self.report(True)
+        if math.isfinite(self.best):
+            self.report(True)
 
     def _search(self, start: tuple[Point, ...]) -> Status:
         resumed = self._resume()
         if resumed is None:
             self._first_incumbent(start)
+        if not (math.isfinite(self.best) or np.all(np.isfinite([*self.model.lo.ravel(), *self.model.hi.ravel()]))):
+            self.messages.append("no feasible network was found, and without one penalties imply no ranges of weights")
+            return Status.LIMIT
         model = self.model = form.closed(self.model, self.best)
         hh, d = model.lo.shape
         n, m = len(model.x), model.vlo.shape[1]
         width = search.row_size(hh, d, m)
+        self.domain = domain(model)
         memory = (self.limits.memory or MEMORY) * 1e6 / self.threads
         self.pools = [Pool(width, max(4096, int(memory / (8 * (width + 2))))) for _ in range(self.threads)]
         if resumed is None:
-            resumed = np.array([[0.0, -1.0, *model.lo.ravel(), *model.hi.ravel(), *self.w.ravel(), *self.z.ravel()]])
+            resumed = np.array([
+                np.concatenate([[price, -1.0, root], *(part.ravel() for part in (lo, hi, self.w, self.z, vlo, vhi))])
+                for root, (price, lo, hi, vlo, vhi) in enumerate(zip(model.prices, *roots(model)))
+            ])  # fmt: skip
         for i, row in enumerate(resumed):
             self.pools[i % self.threads].add(row)
         # about a tenth of a second a round, by the cost of a box
         count = int(np.clip(2e7 / (n * m * hh * hh * d * (d + 3)), 20, 2000))
         if self.certificate is not None:
             for pool in self.pools:
-                pool.record(max(256, 32 * hh * d), 2 * hh * d, n * m)
+                pool.record(max(256, 32 * hh * d), 1 + 2 * (model.lo.size + model.vlo.size), n * m)
 
         with ThreadPoolExecutor(self.threads) as executor:
             while any(p.size for p in self.pools):
@@ -189,6 +211,8 @@ class Driver:
                     self._save()
         if self.checkpoint is not None:
             self.checkpoint.unlink(missing_ok=True)
+        if not math.isfinite(self.best):
+            return Status.INFEASIBLE if not math.isfinite(self.finished) else Status.LIMIT
         return Status.OPTIMAL
 
     @property
@@ -204,7 +228,6 @@ class Driver:
         """Let each thread that has boxes work on `count` of them, then exchange incumbents and boxes."""
         model = self.model
         arrays = model.arrays()
-        scale = np.sqrt(np.maximum(np.mean(model.x**2, axis=0), 1e-12))
         if self.limits.nodes is not None:
             count = min(count, max(1, self.limits.nodes - self.nodes))
 
@@ -212,8 +235,8 @@ class Driver:
             room = pool.reserve(2 * count + 2)
             w, z = np.zeros(self.w.shape), np.zeros(self.z.shape)
             pool.size, pool.unused, best, finished, done = search.run(
-                arrays, model.order_by, scale, model.vlo, model.vhi, pool.rows, pool.heap, pool.size, pool.free,
-                pool.unused, self.best, w, z, self._gap, count, not room, pool.log,
+                arrays, self.domain, pool.rows, pool.heap, pool.size, pool.free, pool.unused, self.best, w, z,
+                self._gap, count, not room, pool.log,
             )  # fmt: skip
             return best, finished, done, w, z
 
@@ -264,7 +287,9 @@ class Driver:
             raise UsageError(diagnostic("NNS171", message, help="remove it or give another name")) from e
 
     def _polish(self) -> None:
-        """Descend from a new incumbent in the whole domain."""
+        """Descend from a new incumbent in the whole domain, if every point of it is one of the problem."""
+        if not self.domain.plain or len(self.domain.prices) > 1:
+            return
         w, z = self.w.copy(), self.z.copy()
         model = self.model
         value = local.best_of(model.arrays(), w[None], model.vlo, model.vhi, model.lo, model.hi, 60, w.copy(), z)

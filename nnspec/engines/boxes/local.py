@@ -8,6 +8,7 @@ import math
 
 from nnspec.engines.boxes import network
 from nnspec.engines.boxes.arrays import copy, matrix
+from nnspec.engines.boxes.search import candidate
 from nnspec.engines.compiled import compiled
 
 
@@ -33,3 +34,14 @@ def best_of(model, starts, vlo, vhi, lo, hi, steps, best_w, best_z):
             copy(best_w, w)
             copy(best_z, sc[3])
     return best
+
+
+@compiled
+def in_domain(model, domain, w, z, lo, hi, vlo, vhi):
+    """Move w and z to a point with levels and linear constraints near w; its objective, infinite if none is found."""
+    n, d = model.x.shape
+    hh = w.shape[0]
+    m = z.shape[1]
+    sc = network.scratch(n, d, hh, m)
+    copy(sc[3], z)
+    return candidate(model, domain, w, z, lo, hi, vlo, vhi, matrix(hh + 1, m), sc)

@@ -16,8 +16,12 @@ from typing import NamedTuple
 import numpy as np
 
 from nnspec.engines.boxes import kinds
+from nnspec.engines.boxes.domain import levels_of, table
+from nnspec.engines.boxes.side import Side, constraints
+from nnspec.engines.boxes.supports import COUNTS, supports
 from nnspec.problem import expression as ex
 from nnspec.problem import losses
+from nnspec.problem.evaluate import nonzeros, size, violation
 from nnspec.problem.network import Layer, Network, Parameter
 from nnspec.problem.problem import Point, Problem
 
@@ -64,6 +68,13 @@ class Model:
     hi: np.ndarray
     vlo: np.ndarray  # (H + 1, m)
     vhi: np.ndarray
+    levels: np.ndarray  # (C, L), see domain.py, as all up to prices
+    counts: np.ndarray  # (C,)
+    rows: np.ndarray  # (R, H*D)
+    low: np.ndarray  # (R,)
+    high: np.ndarray
+    supports: np.ndarray  # (T, C), 1 where a coordinate may be nonzero
+    prices: np.ndarray  # (T,)
     order_by: int  # coordinate by which equal neurons are ordered, or -1
     flipped: int  # coordinate made nonnegative by a sign flip of the neuron, or -1
     hidden: Layer
@@ -93,27 +104,33 @@ class Model:
                 values[p.name] = np.array(value, dtype=float).reshape(p.shape)
         return Point(values, {})
 
-    def weights(self, point: Point) -> np.ndarray:
-        """The hidden weights (H, D) of a point."""
+    def weights(self, point: Point) -> tuple[np.ndarray, np.ndarray]:
+        """The hidden weights (H, D) and output weights (H + 1, m) of a point, in the fundamental domain."""
 
-        def get(p: Parameter) -> np.ndarray:
-            return np.asarray(p.value if p.value is not None else point.parameters[p.name], dtype=float).reshape(
-                p.shape
-            )
+        def get(p: Parameter | None, shape: tuple[int, ...]) -> np.ndarray:
+            if p is None:
+                return np.zeros(shape)
+            return np.asarray(p.value if p.value is not None else point.parameters[p.name], dtype=float).reshape(shape)
 
+        hh, m = len(self.lo), self.vlo.shape[1]
         assert self.hidden.weights is not None
-        w = get(self.hidden.weights)
+        w = get(self.hidden.weights, self.hidden.weights.shape)
         if self.hidden.bias is not None:
-            w = np.column_stack([w, get(self.hidden.bias)])
-        return self.canonical(w)
+            w = np.column_stack([w, get(self.hidden.bias, (hh,))])
+        z = np.vstack([get(self.output.weights, (m, hh)).T, get(self.output.bias, (m,))])
+        return self.canonical(w, z)
 
-    def canonical(self, w: np.ndarray) -> np.ndarray:
-        """The equivalent of w (H, D) in the fundamental domain, clipped into the box."""
+    def canonical(self, w: np.ndarray, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The equivalents of w (H, D) and z (H + 1, m) in the fundamental domain, clipped into the box."""
+        z = z.copy()
         if self.flipped >= 0:
-            w = np.where(w[:, self.flipped : self.flipped + 1] < 0, -w, w)
+            flip = w[:, self.flipped] < 0
+            w, z[:-1][flip] = np.where(flip[:, None], -w, w), -z[:-1][flip]
         if self.order_by >= 0:
-            w = w[np.argsort(-w[:, self.order_by], kind="stable")]
-        return np.ascontiguousarray(np.clip(w, self.lo, self.hi))
+            order = np.argsort(-w[:, self.order_by], kind="stable")
+            w, z[:-1] = w[order], z[:-1][order]
+        w, z = np.clip(w, self.lo, self.hi), np.clip(z, self.vlo, self.vhi)
+        return np.ascontiguousarray(w), np.ascontiguousarray(z)
 
 
 def _layers(network: Network) -> tuple[Layer, Layer] | str:
@@ -142,7 +159,7 @@ def _bounds(p: Parameter) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _terms(problem: Problem, network: Network) -> tuple[float, float, ex.Loss, list[tuple[float, ex.Size]]] | str:
-    """constant, coefficient and loss, penalties; for maximisation all negated."""
+    """constant, coefficient and loss, penalties and prices; for maximisation all negated."""
     e = problem.objective.expression
     if e is None:
         return "there is no objective"
@@ -156,7 +173,7 @@ def _terms(problem: Problem, network: Network) -> tuple[float, float, ex.Loss, l
             continue
         if isinstance(atom, ex.Loss):
             found.append((coefficient, atom))
-        elif isinstance(atom, ex.Size) and atom.kind in ("l1", "l2"):
+        elif isinstance(atom, ex.Size) and atom.kind in ("l1", "l2", *COUNTS):
             if atom.network != network.name:
                 return f"the objective has a size of network {atom.network}, which has nothing to train"
             sizes.append((coefficient, atom))
@@ -228,9 +245,6 @@ def _refusal(problem: Problem) -> str | None:
     """Constructs that change what is asked and that the engine has no place for."""
     if problem.variables:
         return f"there are decision variables ({next(iter(problem.variables))})"
-    if problem.constraints:
-        c = problem.constraints[0]
-        return f"there are constraints ({c.label or c.span or 'unnamed'})"
     if problem.ties or any(c.kind == "enforce" for c in problem.symmetry_claims):
         return "weights are tied (enforce)"
     if sum(n.free for n in problem.networks.values()) != 1:
@@ -256,23 +270,22 @@ def read(problem: Problem) -> Model | str:
     if isinstance(terms, str):
         return terms
     constant, coefficient, e, sizes = terms
+    side = constraints(problem, network)
+    if isinstance(side, str):
+        return side
     wanted = ("linear", "softmax") if e.kind == "cross_entropy" else ("linear",)
     if output.activation.kind not in wanted:
         return f"the output layer has the activation {output.activation}"
     if hidden.activation.kind not in kinds.ACTIVATIONS:
         return f"the activation {hidden.activation} is not supported"
-    for layer in (hidden, output):
-        for p in layer.parameters:
-            if p.free and p.kind != "real":
-                return f"{p.name} takes integers or a finite set of values"
-            if p.free and not np.all(np.asarray(p.lo) <= np.asarray(p.hi)):
-                return f"{p.name} has an empty range"
-    for where, budget, size in (
-        (network.name, network.l0, sum(p.size for p in network.parameters)),
-        *((x.name, x.l0, sum(p.size for p in x.parameters)) for x in (hidden, output)),
-    ):
-        if budget is not None and budget < size:
-            return f"{where} has an l0 budget"
+    values: dict[str, tuple[float, ...]] = {}
+    for p in (*hidden.parameters, *output.parameters):
+        if p.free and not np.all(np.asarray(p.lo) <= np.asarray(p.hi)):
+            return f"{p.name} has an empty range"
+        levels = levels_of(p) if p.free else ()
+        if isinstance(levels, str):
+            return levels
+        values[p.name] = levels
     data = problem.data[e.data]
     if hidden.weights is None or output.weights is None or not data.samples:
         return "there are no weights or no samples"
@@ -298,10 +311,125 @@ def read(problem: Problem) -> Model | str:
     model = Model(
         1.0 if problem.minimize else -1.0, constant, kinds.ACTIVATIONS.index(hidden.activation.kind),
         float(hidden.activation.alpha), number, float(parameter), plain(x), y, cw, plain(p2), plain(p1), plain(q2),
-        plain(q1), plain(lo), plain(hi), plain(vlo), plain(vhi), -1, -1, hidden, output,
+        plain(q1), plain(lo), plain(hi), plain(vlo), plain(vhi), *_levels(hidden, output, values),
+        np.zeros((0, lo.size)), np.zeros(0), np.zeros(0), np.ones((1, lo.size + vlo.size)), np.zeros(1), -1, -1, hidden,
+        output,
     )  # fmt: skip
-    reason = _unbounded(model)
-    return reason if reason is not None else _fundamental(model, problem, network)
+    limited = _limited(model, side)
+    if isinstance(limited, str):
+        return limited
+    reason = _unbounded(limited)
+    if reason is not None:
+        return reason
+    return _supported(_fundamental(limited, problem, network), problem, network, side, sizes)
+
+
+def _levels(hidden: Layer, output: Layer, values: dict[str, tuple[float, ...]]) -> tuple[np.ndarray, np.ndarray]:
+    """The table of levels of all coordinates."""
+    h, units = hidden.shape[0], output.shape[0]
+
+    def of(p: Parameter | None) -> tuple[float, ...]:
+        return values[p.name] if p is not None else ()
+
+    assert hidden.weights is not None
+    one = [of(hidden.weights)] * hidden.weights.shape[1] + ([of(hidden.bias)] if hidden.bias is not None else [])
+    return table(one * h + [of(output.weights)] * (h * units) + [of(output.bias)] * units)
+
+
+def _coordinate(model: Model, parameter: str, index: tuple[int, ...]) -> int:
+    """The number of a weight among the coordinates."""
+    hh, d = model.lo.shape
+    m = model.vlo.shape[1]
+    hidden, output = model.hidden, model.output
+    if hidden.weights is not None and parameter == hidden.weights.name:
+        return index[0] * d + index[1]
+    if hidden.bias is not None and parameter == hidden.bias.name:
+        return index[0] * d + d - 1
+    if output.weights is not None and parameter == output.weights.name:
+        return hh * d + index[1] * m + index[0]
+    return hh * d + hh * m + index[0]
+
+
+def _limited(model: Model, side: Side) -> Model | str:
+    """With linear constraints: those on one weight become its range, those on hidden weights rows."""
+    hidden = model.lo.size
+    lo, hi = (np.concatenate([a.ravel(), b.ravel()]) for a, b in ((model.lo, model.vlo), (model.hi, model.vhi)))
+    rows, low, high = [], [], []
+    for named, a, b in zip(side.rows, side.low, side.high):
+        row = np.zeros(lo.size)
+        for (parameter, index), coefficient in named.items():
+            row[_coordinate(model, parameter, index)] = coefficient
+        where = np.flatnonzero(row)
+        if not len(where):
+            if not a <= 0 <= b:
+                return "a constraint on constants does not hold"
+        elif len(where) == 1:
+            ends = sorted((a / row[where[0]], b / row[where[0]]))
+            lo[where], hi[where] = max(lo[where[0]], ends[0]), min(hi[where[0]], ends[1])
+        elif where[-1] < hidden:
+            rows.append(row[:hidden])
+            low.append(a)
+            high.append(b)
+        else:
+            return "a constraint joins output weights or biases with other weights; only hidden ones may be joined"
+    if np.any(lo > hi):
+        return "its constraints leave a weight no value"
+    w, v = model.lo.shape, model.vlo.shape
+    return replace(
+        model, lo=lo[:hidden].reshape(w), hi=hi[:hidden].reshape(w), vlo=lo[hidden:].reshape(v),
+        vhi=hi[hidden:].reshape(v), rows=np.array(rows, dtype=float).reshape(-1, hidden),
+        low=np.array(low, dtype=float), high=np.array(high, dtype=float),
+    )  # fmt: skip
+
+
+def _supported(model: Model, problem: Problem, network: Network, side: Side,
+               sizes: list[tuple[float, ex.Size]]) -> Model | str:  # fmt: skip
+    """With the supports that budgets and prices leave."""
+    prices = [(c, e) for c, e in sizes if e.kind in COUNTS]
+    budgets = [(where, k) for where, k in ((None, network.l0), (model.hidden.name, model.hidden.l0),
+                                           (model.output.name, model.output.l0)) if k is not None]  # fmt: skip
+    if not (prices or budgets or side.limits):
+        return model
+    hh, d = model.lo.shape
+
+    def judge(w: np.ndarray, v: np.ndarray) -> float | None:
+        point = model.point(w, v)
+        if any(nonzeros(network, point, where) > k for where, k in budgets):
+            return None
+        if any(violation(problem, point, e) > 0 for e in side.limits):
+            return None
+        return float(sum(c * size(problem, point, e) for c, e in prices))
+
+    def seen(c: int) -> bool:
+        unit = np.zeros(model.lo.size + model.vlo.size)
+        unit[c] = 1.0
+        point = model.point(unit[: hh * d].reshape(hh, d), unit[hh * d :].reshape(model.vlo.shape))
+        nothing = model.point(np.zeros((hh, d)), np.zeros(model.vlo.shape))
+        counts = [ex.Size("l0", network.name, where) for where, _ in budgets] + [e for _, e in prices]
+        counts += [a for e in side.limits for a in _counts(e)]
+        return any(size(problem, point, e) > size(problem, nothing, e) for e in counts)
+
+    lo, hi = (np.concatenate([a.ravel(), b.ravel()]) for a, b in ((model.lo, model.vlo), (model.hi, model.vhi)))
+    zero = (lo <= 0) & (hi >= 0)
+    for c in np.flatnonzero(model.counts):
+        zero[c] &= bool(np.any(model.levels[c, : model.counts[c]] == 0))
+    fixed = (lo == 0) & (hi == 0)
+    counted = np.array([seen(c) for c in range(lo.size)])
+    one_neuron = any(
+        e.neuron is not None for e in (*(e for _, e in prices), *(a for e in side.limits for a in _counts(e)))
+    )
+    if one_neuron:
+        model = replace(model, order_by=-1)
+    found = supports(judge, counted & zero, fixed, hh, model.vlo.shape[1], model.order_by >= 0)
+    if isinstance(found, str):
+        return found
+    return replace(model, supports=found[0].astype(float), prices=found[1])
+
+
+def _counts(e: ex.Expression) -> list[ex.Size]:
+    if isinstance(e, ex.Size):
+        return [e]
+    return [a for part in ex.children(e) for a in _counts(part)]
 
 
 def _unbounded(model: Model) -> str | None:
@@ -333,12 +461,14 @@ def _fundamental(model: Model, problem: Problem, network: Network) -> Model:
     flipped = order_by = -1
     lo = model.lo
     symmetric = np.array_equal(model.lo, -model.hi) and np.array_equal(model.vlo[:-1], -model.vhi[:-1])
+    values = [sorted(v[:c]) for v, c in zip(model.levels, model.counts)]
+    symmetric = symmetric and not len(model.rows) and all(v == sorted(-t for t in v) for v in values)
     if "signflip" in allowed and model.hidden.activation.odd and symmetric:
         flipped, lo = column, lo.copy()
         lo[:, column] = 0.0
     equal = all(np.array_equal(a, np.broadcast_to(a[0], a.shape)) for a in (
         lo, model.hi, model.p2, model.p1, model.vlo[:-1], model.vhi[:-1], model.q2[:-1], model.q1[:-1]))  # fmt: skip
-    if "permutation" in allowed and equal and len(lo) > 1:
+    if "permutation" in allowed and equal and len(lo) > 1 and not len(model.rows):
         order_by = column
     return replace(model, lo=lo, order_by=order_by, flipped=flipped)
 

@@ -1,11 +1,17 @@
 """The branch-and-bound kernel: boxes of hidden weights, best bound first.
 
-A node is a row of floats: [bound, coordinate to split, lo, hi, point (H*D each), output weights (K*m)]. Its bound
-holds for the whole box; the point with its output weights is a good (locally optimal) one of the box and gives u.
+A node is a row of floats: [bound, coordinate to split, root, lo, hi, point (H*D each), output weights, their lower and
+upper bounds (K*m each)]. Its bound holds for the whole box; the point with its output weights is a good (locally
+optimal) one of the box and gives u. The root is one of the boxes that the search began with (one for each set of
+weights that may be nonzero, see supports.py); its price is part of the bound.
 
-For a certificate the finished boxes are kept with their u in a log (boxes (L, 2*H*D), u (L, N*m) in single precision,
-to which u is rounded before it is used): then each finished box has a u of its own that proves it, and boxes are only
-cut by halving, so that they tile the domain.
+Coordinates are numbered 0..H*D-1 (hidden weights, neuron by neuron) and on from there for output weights, which are
+split only where they are restricted to levels (integers or finite sets). `tighten` moves a box inward to levels and by
+linear constraints.
+
+For a certificate the finished boxes are kept with their u in a log (boxes (L, 1 + 2*C): root, all lower, all upper
+bounds; u (L, N*m) in single precision, to which u is rounded before it is used): then each finished box has a u of
+its own that proves it, and boxes are only cut by halving, so that they tile the roots.
 """
 
 # mypy: disallow-untyped-defs=False
@@ -21,17 +27,31 @@ from nnspec.engines.boxes import losses as ls
 from nnspec.engines.boxes import network, outputs
 from nnspec.engines.boxes.arrays import copy, corner, cube, matrix
 from nnspec.engines.boxes.enclosure import concave_part, neuron_bound, workspace
-from nnspec.engines.boxes.types import BOOL, FLOAT, INT, LOG, MATRIX, MODEL, NETWORK, PARTS, TREATED, VECTOR, WORK
+from nnspec.engines.boxes.types import (
+    BOOL,
+    DOMAIN,
+    FLOAT,
+    INT,
+    LOG,
+    MATRIX,
+    MODEL,
+    NETWORK,
+    PARTS,
+    TREATED,
+    VECTOR,
+    WORK,
+)
 from nnspec.engines.compiled import compiled, linked
 
-HEADER = 2
+HEADER = 3
 CORRECTIONS = 3  # most dual steps at a box; each costs about as much as the bound itself
+FEASIBLE = 1e-9  # violation of a linear constraint that a network may have: far below FEASIBILITY
 ROUNDING = 1e-12  # times the magnitude of all terms: covers the rounding errors of a bound (docs/boxes.md)
 
 
 @compiled
 def row_size(n_hidden, d, m):
-    return HEADER + 3 * n_hidden * d + (n_hidden + 1) * m
+    return HEADER + 3 * n_hidden * d + 3 * (n_hidden + 1) * m
 
 
 @compiled
@@ -40,7 +60,8 @@ def _scratch(n, d, hh, m):
     return (
         matrix(hh, d), np.zeros(hh), matrix(hh, d), np.zeros(hh), matrix(hh, d), matrix(n, m),
         matrix(n, big), matrix(big, m), cube(4, big, m), outputs.scratch(n, big, m), matrix(n, m),
-        matrix(hh, d), matrix(hh + 1, m),
+        matrix(hh, d), matrix(hh + 1, m), matrix(hh, d), matrix(hh, d), matrix(hh + 1, m), matrix(hh + 1, m),
+        matrix(hh + 1, m),
     )  # fmt: skip
 
 
@@ -160,43 +181,223 @@ def order(lo, hi, by, shrink):
 
 
 @compiled
-def keep(log, lo, hi, u):
+def to_levels(levels, count, lo, hi):
+    """The part of [lo, hi] between its least and greatest level; lo > hi: none. `levels` (L,) holds `count` of them."""
+    first = math.inf
+    last = -math.inf
+    for r in range(count):
+        if lo <= levels[r] <= hi:
+            first = min(first, levels[r])
+            last = max(last, levels[r])
+    return first, last
+
+
+@compiled
+def nearest(levels, count, value, lo, hi):
+    """The level in [lo, hi] that is nearest to a value; the value itself if there are no levels."""
+    best = value
+    distance = math.inf
+    for r in range(count):
+        if lo <= levels[r] <= hi and abs(levels[r] - value) < distance:
+            best = levels[r]
+            distance = abs(levels[r] - value)
+    return best
+
+
+@linked(BOOL(DOMAIN, MATRIX, MATRIX, MATRIX, MATRIX))
+def tighten(domain, lo, hi, vlo, vhi):
+    """Move a box inward, in place, to levels and by linear constraints; False: no point is left.
+
+    A constraint low <= a.w <= high moves a bound of w_j to what the others leave of it at best (Hansen and Walster,
+    Global Optimization Using Interval Analysis, 2004, chapter 10), loosened by 1e-9 of the magnitudes.
+    """
+    hh, d = lo.shape
+    kk, m = vlo.shape
+    levels, counts, rows, low, high = domain.levels, domain.counts, domain.rows, domain.low, domain.high
+    for c in range(hh * d):
+        if counts[c] > 0:
+            k, j = c // d, c % d
+            lo[k, j], hi[k, j] = to_levels(levels[c], counts[c], lo[k, j], hi[k, j])
+            if lo[k, j] > hi[k, j]:
+                return False
+    for a in range(kk * m):
+        c = hh * d + a
+        if counts[c] > 0:
+            k, j = a // m, a % m
+            vlo[k, j], vhi[k, j] = to_levels(levels[c], counts[c], vlo[k, j], vhi[k, j])
+            if vlo[k, j] > vhi[k, j]:
+                return False
+    for _ in range(3 if rows.shape[0] > 0 else 0):
+        for r in range(rows.shape[0]):
+            below, above, size = 0.0, 0.0, 0.0
+            for c in range(hh * d):
+                a = rows[r, c]
+                if a != 0.0:
+                    x, y = a * lo[c // d, c % d], a * hi[c // d, c % d]
+                    below += min(x, y)
+                    above += max(x, y)
+                    size += max(abs(x), abs(y))
+            slack = 1e-9 * (1.0 + size)
+            if below > high[r] + slack or above < low[r] - slack:
+                return False
+            for c in range(hh * d):
+                a = rows[r, c]
+                if a == 0.0:
+                    continue
+                k, j = c // d, c % d
+                x, y = a * lo[k, j], a * hi[k, j]
+                # a w_j <= high - (least of the others), a w_j >= low - (greatest of the others)
+                most, least = high[r] - (below - min(x, y)) + slack, low[r] - (above - max(x, y)) - slack
+                if a < 0.0:
+                    most, least = least, most
+                new_hi, new_lo = min(hi[k, j], most / a), max(lo[k, j], least / a)
+                if new_lo > new_hi:
+                    return False
+                below += min(a * new_lo, a * new_hi) - min(x, y)
+                above += max(a * new_lo, a * new_hi) - max(x, y)
+                lo[k, j], hi[k, j] = new_lo, new_hi
+    return True
+
+
+@compiled
+def repair(domain, w, lo, hi):
+    """Move w (H, D) to levels and towards linear constraints, within the box; whether it respects the constraints."""
+    hh, d = w.shape
+    rows, low, high = domain.rows, domain.low, domain.high
+    for c in range(hh * d):
+        k, j = c // d, c % d
+        w[k, j] = nearest(domain.levels[c], domain.counts[c], w[k, j], lo[k, j], hi[k, j])
+    good = False
+    for _ in range(30 if rows.shape[0] > 0 else 0):
+        good = True
+        for r in range(rows.shape[0]):
+            a, square = 0.0, 0.0
+            for c in range(hh * d):
+                k, j = c // d, c % d
+                a += rows[r, c] * w[k, j]
+                if domain.counts[c] == 0 and lo[k, j] < hi[k, j]:
+                    square += rows[r, c] ** 2
+            excess = a - high[r] if a > high[r] else a - low[r] if a < low[r] else 0.0
+            if abs(excess) <= FEASIBLE:
+                continue
+            good = False
+            if square == 0.0:
+                return False
+            for c in range(hh * d):
+                k, j = c // d, c % d
+                if domain.counts[c] == 0:
+                    w[k, j] = min(hi[k, j], max(lo[k, j], w[k, j] - excess * rows[r, c] / square))
+        if good:
+            break
+    return good or rows.shape[0] == 0
+
+
+@linked(FLOAT(MODEL, DOMAIN, *(MATRIX,) * 7, NETWORK))
+def candidate(model, domain, w, z, lo, hi, vlo, vhi, fixed, sc):
+    """Objective at the point of the domain near w, which is moved there, with output weights at levels; infinite if
+    there is none. z receives the output weights. fixed (K, m) is scratch."""
+    if not repair(domain, w, lo, hi):
+        return math.inf
+    f = network.objective(model, w, vlo, vhi, sc)
+    copy(z, sc[3])
+    kk, m = z.shape
+    first = w.shape[0] * w.shape[1]
+    discrete = False
+    for a in range(kk * m):
+        discrete = discrete or domain.counts[first + a] > 0
+    if not discrete:
+        return f
+    # the rest of the output weights is chosen anew once those with levels are at one
+    low = corner(vlo, kk, m)
+    copy(fixed, vhi)
+    for a in range(kk * m):
+        k, o = a // m, a % m
+        c = first + a
+        if domain.counts[c] > 0:
+            low[k, o] = nearest(domain.levels[c], domain.counts[c], z[k, o], vlo[k, o], vhi[k, o])
+            fixed[k, o] = low[k, o]
+    f = network.objective(model, w, low, fixed, sc)
+    copy(z, sc[3])
+    return f
+
+
+@compiled
+def keep(log, root, lo, hi, vlo, vhi, u):
     """Append a finished box and its u to the log: (boxes, u, count (1,)), with empty arrays if nothing is recorded."""
     boxes, us, count = log
     if boxes.size == 0:
         return
     hh, d = lo.shape
+    kk = vlo.shape[0]
     n, m = u.shape
+    width = hh * d + kk * m
     r = count[0]
     count[0] += 1
+    boxes[r, 0] = root
     for k in range(hh):
         for j in range(d):
-            boxes[r, k * d + j] = lo[k, j]
-            boxes[r, hh * d + k * d + j] = hi[k, j]
+            boxes[r, 1 + k * d + j] = lo[k, j]
+            boxes[r, 1 + width + k * d + j] = hi[k, j]
+    for k in range(kk):
+        for o in range(m):
+            boxes[r, 1 + hh * d + k * m + o] = vlo[k, o]
+            boxes[r, 1 + width + hh * d + k * m + o] = vhi[k, o]
     for i in range(n):
         for o in range(m):
             us[r, i * m + o] = u[i, o]
 
 
-@linked(TREATED(MODEL, INT, VECTOR, *(MATRIX,) * 5, FLOAT, FLOAT, NETWORK, PARTS, WORK, LOG))
-def _treat(model, by, scale, lo, hi, w, vlo, vhi, bound, cutoff, sc, so, ws, log):
-    """Bound a box and cut it: (bound, coordinate to split, best objective found). The box is done if bound >=
-    cutoff; the point of that objective is in so[11] and so[12]."""
-    kind, alpha, x = model.kind, model.alpha, model.x
-    p2, p1, q2, q1 = model.p2, model.p1, model.q2, model.q1
-    hh, d = lo.shape
+@compiled
+def _half(model, k, j, a, b, u, lo, hi, w, vlo, vhi, ws):
+    """The neuron's term where its weight j lies in [a, b]; infinite where that is empty."""
+    if a > b:
+        return math.inf
+    x, y, z = lo[k, j], hi[k, j], w[k, j]
+    lo[k, j], hi[k, j], w[k, j] = a, b, min(b, max(a, z))
+    t = neuron_bound(
+        model.kind, model.alpha, model.x, u, model.p2[k], model.p1[k], model.q2[k], model.q1[k], vlo[k], vhi[k], lo[k],
+        hi[k], w[k], ws,
+    )  # fmt: skip
+    lo[k, j], hi[k, j], w[k, j] = x, y, z
+    return t
+
+
+@linked(TREATED(MODEL, DOMAIN, INT, *(MATRIX,) * 5, FLOAT, FLOAT, NETWORK, PARTS, WORK, LOG))
+def _treat(model, domain, root, raw_lo, raw_hi, w, raw_vlo, raw_vhi, bound, cutoff, sc, so, ws, log):
+    """Bound a box and cut it: (bound, coordinate to split, best objective found), all without the root's price. The
+    box is done if bound >= cutoff; the point of that objective is in so[11] and so[12].
+
+    The raw box is cut by halves only while a certificate is recorded; all bounds are those of its tightened form.
+    """
+    hh, d = raw_lo.shape
+    kk, m = raw_vlo.shape
     term, argmin = so[1], so[2]
+    lo, hi, vlo, vhi = so[13], so[14], so[15], so[16]
+    by = domain.by[root]
     best = math.inf
     recording = log[0].size > 0
-    for _ in range(6):
-        if not order(lo, hi, by, not recording):
-            keep(log, lo, hi, sc[4])
+    for attempt in range(6):
+        copy(lo, raw_lo)
+        copy(hi, raw_hi)
+        copy(vlo, raw_vlo)
+        copy(vhi, raw_vhi)
+        if not (order(lo, hi, by, not recording) and tighten(domain, lo, hi, vlo, vhi)):
+            keep(log, root, raw_lo, raw_hi, raw_vlo, raw_vhi, sc[4])
             return math.inf, -1, best
+        if not recording:
+            copy(raw_lo, lo)
+            copy(raw_hi, hi)
+            copy(raw_vlo, vlo)
+            copy(raw_vhi, vhi)
         for k in range(hh):
             for j in range(d):
                 w[k, j] = min(hi[k, j], max(lo[k, j], w[k, j]))
+        if attempt == 0 and not domain.plain:
+            copy(so[0], w)
+            best = candidate(model, domain, so[0], so[12], lo, hi, vlo, vhi, so[17], sc)
+            copy(so[11], so[0])
         f = network.descend(model, w, vlo, vhi, lo, hi, np.int64(2), 0.02, sc, so[0])
-        if f < best:
+        if f < best and domain.plain:
             best = f
             copy(so[11], w)
             copy(so[12], sc[3])
@@ -208,66 +409,60 @@ def _treat(model, by, scale, lo, hi, w, vlo, vhi, bound, cutoff, sc, so, ws, log
             c = _corrected(model, lo, hi, w, vlo, vhi, c, cutoff, sc, so, ws, recording)
         bound = max(bound, c)
         if c >= cutoff or (bound >= cutoff and not recording):
-            keep(log, lo, hi, u)
+            keep(log, root, raw_lo, raw_hi, raw_vlo, raw_vhi, u)
             return bound, -1, best
         # with u kept, a half of the box on which the bound reaches the cutoff is cut off
         cuts = 0
         for k in range(hh):
             for j in range(d):
-                a = lo[k, j]
-                b = hi[k, j]
-                if b - a < 1e-9:
+                if hi[k, j] - lo[k, j] < 1e-9:
                     continue
+                a, b = raw_lo[k, j], raw_hi[k, j]
                 middle = 0.5 * (a + b)
-                z = w[k, j]
-                hi[k, j] = middle
-                w[k, j] = min(z, middle)
-                left = neuron_bound(
-                    kind, alpha, x, u, p2[k], p1[k], q2[k], q1[k], vlo[k], vhi[k], lo[k], hi[k], w[k], ws
-                )
-                hi[k, j] = b
-                lo[k, j] = middle
-                w[k, j] = max(z, middle)
-                right = neuron_bound(
-                    kind, alpha, x, u, p2[k], p1[k], q2[k], q1[k], vlo[k], vhi[k], lo[k], hi[k], w[k], ws
-                )
-                lo[k, j] = a
-                w[k, j] = z
-                left = c + left - term[k]
-                right = c + right - term[k]
+                left = c - term[k] + _half(model, k, j, lo[k, j], min(middle, hi[k, j]), u, lo, hi, w, vlo, vhi, ws)
+                right = c - term[k] + _half(model, k, j, max(middle, lo[k, j]), hi[k, j], u, lo, hi, w, vlo, vhi, ws)
                 if left >= cutoff and right >= cutoff:
-                    keep(log, lo, hi, u)
+                    keep(log, root, raw_lo, raw_hi, raw_vlo, raw_vhi, u)
                     return min(left, right), -1, best
                 if left >= cutoff:
-                    hi[k, j] = middle
-                    keep(log, lo, hi, u)
-                    hi[k, j] = b
-                    lo[k, j] = middle
-                    w[k, j] = max(z, middle)
+                    raw_hi[k, j] = middle
+                    keep(log, root, raw_lo, raw_hi, raw_vlo, raw_vhi, u)
+                    raw_hi[k, j] = b
+                    raw_lo[k, j] = middle
+                    lo[k, j] = max(lo[k, j], middle)
+                    w[k, j] = max(w[k, j], lo[k, j])
                     cuts += 1
                     if right > c:
                         term[k] += right - c
                         c = right
                 elif right >= cutoff:
-                    lo[k, j] = middle
-                    keep(log, lo, hi, u)
-                    lo[k, j] = a
-                    hi[k, j] = middle
-                    w[k, j] = min(z, middle)
+                    raw_lo[k, j] = middle
+                    keep(log, root, raw_lo, raw_hi, raw_vlo, raw_vhi, u)
+                    raw_lo[k, j] = a
+                    raw_hi[k, j] = middle
+                    hi[k, j] = min(hi[k, j], middle)
+                    w[k, j] = min(w[k, j], hi[k, j])
                     cuts += 1
                     if left > c:
                         term[k] += left - c
                         c = left
         if cuts == 0:
             break
-    widest = -1.0
-    at = 0
+    widest = 0.0
+    at = -1
     for k in range(hh):
         for j in range(d):
-            t = (hi[k, j] - lo[k, j]) * scale[j]
+            t = (hi[k, j] - lo[k, j]) * domain.scale[k * d + j]
             if t > widest:
                 widest = t
                 at = k * d + j
+    for a in range(kk * m):
+        t = (vhi[a // m, a % m] - vlo[a // m, a % m]) * domain.scale[hh * d + a]
+        if t > widest:
+            widest = t
+            at = hh * d + a
+    if at < 0:  # a point: nothing is left to decide, and rounding alone keeps its bound below the cutoff
+        keep(log, root, raw_lo, raw_hi, raw_vlo, raw_vhi, sc[4])
     return bound, at, best
 
 
@@ -308,7 +503,7 @@ def pop(heap, rows, size):
 
 
 @compiled
-def read(row, lo, hi, w, z):
+def read(row, lo, hi, w, z, vlo, vhi):
     """A node's row into arrays."""
     hh, d = lo.shape
     kk, m = z.shape
@@ -324,11 +519,13 @@ def read(row, lo, hi, w, z):
     for a in range(kk):
         for o in range(m):
             z[a, o] = row[p]
+            vlo[a, o] = row[p + kk * m]
+            vhi[a, o] = row[p + 2 * kk * m]
             p += 1
 
 
 @compiled
-def write(row, lo, hi, w, z):
+def write(row, lo, hi, w, z, vlo, vhi):
     """The inverse of `read`."""
     hh, d = lo.shape
     kk, m = z.shape
@@ -344,17 +541,19 @@ def write(row, lo, hi, w, z):
     for a in range(kk):
         for o in range(m):
             row[p] = z[a, o]
+            row[p + kk * m] = vlo[a, o]
+            row[p + 2 * kk * m] = vhi[a, o]
             p += 1
 
 
 @compiled
 def cutoff_of(best, gap, constant):
     """Boxes whose bound reaches this cannot matter: gap relative to the objective best + constant, or 5e-10."""
-    return best - max(gap * abs(best + constant), 5e-10)
+    return best - max(gap * abs(best + constant), 5e-10) if best < math.inf else math.inf
 
 
 @compiled
-def run(model, by, scale, vlo, vhi, rows, heap, size, free, nfree, best, best_w, best_z, gap, count, worst_first, log):
+def run(model, domain, rows, heap, size, free, nfree, best, best_w, best_z, gap, count, worst_first, log):
     """Process up to `count` nodes of a pool: (size, nfree, best, least bound of finished boxes, nodes).
 
     rows (capacity, row_size), heap and free (capacity,) hold the open nodes and the unused slots. best_w, best_z
@@ -369,6 +568,7 @@ def run(model, by, scale, vlo, vhi, rows, heap, size, free, nfree, best, best_w,
     so = _scratch(n, d, hh, m)
     ws = workspace(n, d, m)
     lo, hi, w = matrix(hh, d), matrix(hh, d), matrix(hh, d)
+    vlo, vhi = matrix(hh + 1, m), matrix(hh + 1, m)
     finished = math.inf
     done = 0
     recording = log[0].size > 0
@@ -388,20 +588,31 @@ def run(model, by, scale, vlo, vhi, rows, heap, size, free, nfree, best, best_w,
             continue
         done += 1
         split = int(row[1])
+        root = int(row[2])
+        price = domain.prices[root]
         for side in range(2 if split >= 0 else 1):
-            read(row, lo, hi, w, sc[3])
-            if split >= 0:
+            read(row, lo, hi, w, sc[3], vlo, vhi)
+            if split >= hh * d:
+                k, j = (split - hh * d) // m, (split - hh * d) % m
+                middle = 0.5 * (vlo[k, j] + vhi[k, j])
+                if side == 0:
+                    vhi[k, j] = middle
+                else:
+                    vlo[k, j] = middle
+            elif split >= 0:
                 k, j = split // d, split % d
                 middle = 0.5 * (lo[k, j] + hi[k, j])
                 if side == 0:
                     hi[k, j] = middle
                 else:
                     lo[k, j] = middle
+            cutoff = cutoff_of(best, gap, model.constant) - price
             bound, at, f = _treat(
-                model, by, scale, lo, hi, w, vlo, vhi, row[0], cutoff_of(best, gap, model.constant), sc, so, ws, log
-            )
-            if f < best:
-                best = f
+                model, domain, root, lo, hi, w, vlo, vhi, row[0] - price, cutoff, sc, so, ws, log
+            )  # fmt: skip
+            bound += price
+            if f + price < best:
+                best = f + price
                 copy(best_w, so[11])
                 copy(best_z, so[12])
             if at < 0:
@@ -411,7 +622,8 @@ def run(model, by, scale, vlo, vhi, rows, heap, size, free, nfree, best, best_w,
             slot = free[nfree]
             rows[slot, 0] = bound
             rows[slot, 1] = at
-            write(rows[slot], lo, hi, w, sc[3])
+            rows[slot, 2] = root
+            write(rows[slot], lo, hi, w, sc[3], vlo, vhi)
             size = push(heap, rows, size, slot)
         free[nfree] = top
         nfree += 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from numba import boolean, float32, float64, int64, types, void
 
+from nnspec.engines.boxes.domain import Domain
 from nnspec.engines.boxes.model import Arrays
 
 INT, FLOAT, BOOL, VOID = int64, float64, boolean, void
@@ -15,6 +16,9 @@ MODEL = types.NamedTuple([_ARRAYS.get(name, MATRIX) for name in Arrays._fields],
 OUTPUTS = types.UniTuple(MATRIX, 6)  # outputs.scratch
 NETWORK = types.Tuple([MATRIX] * 10 + [OUTPUTS])  # network.scratch
 WORK = types.Tuple([MATRIX] * 5 + [CUBE] * 2 + [MATRIX] * 4)  # enclosure.workspace
-PARTS = types.Tuple([MATRIX, VECTOR, MATRIX, VECTOR] + [MATRIX] * 4 + [CUBE, OUTPUTS] + [MATRIX] * 3)  # search._scratch
+PARTS = types.Tuple([MATRIX, VECTOR, MATRIX, VECTOR] + [MATRIX] * 4 + [CUBE, OUTPUTS] + [MATRIX] * 8)  # search._scratch
 LOG = types.Tuple([MATRIX, float32[:, ::1], int64[::1]])
 TREATED = types.Tuple([FLOAT, INT, FLOAT])
+_DOMAIN = {"counts": INT[::1], "low": VECTOR, "high": VECTOR, "prices": VECTOR, "scale": VECTOR, "by": INT[::1],
+           "plain": BOOL}  # fmt: skip
+DOMAIN = types.NamedTuple([_DOMAIN.get(name, MATRIX) for name in Domain._fields], Domain)

@@ -7,6 +7,7 @@ needs to be trusted in nothing: a changed number either leaves a proof that hold
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import time
@@ -19,10 +20,12 @@ import numpy as np
 from nnspec.engines.boxes import certificate, kinds
 from nnspec.engines.boxes import model as form
 from nnspec.engines.compiled import refresh
-from nnspec.problem import losses
+from nnspec.problem import evaluate, losses
+from nnspec.problem import expression as ex
 from nnspec.problem.forward import activate
 from nnspec.problem.network import Activation
 from nnspec.problem.problem import Problem
+from nnspec.tolerances import FEASIBILITY
 
 TOLERANCE = 1e-7
 """Relative amount by which a box's bound may miss the claimed one: u is stored in single precision, and where its
@@ -88,14 +91,18 @@ def _load(path: Path) -> tuple[dict, dict[str, np.ndarray]]:
         raise _Invalid(f"the file cannot be read as a certificate ({e})") from None
     n, d = arrays["x"].shape if arrays["x"].ndim == 2 else (0, 0)
     k, m = arrays["z"].shape if arrays["z"].ndim == 2 else (0, 0)
-    shapes = {"x": (n, d), "cw": (n,), "w": (k - 1, d), "z": (k, m), "boxes": (len(arrays["boxes"]), 2 * (k - 1) * d),
+    c, r, t = (k - 1) * d + k * m, len(arrays["rows"]), len(arrays["prices"])
+    shapes = {"x": (n, d), "cw": (n,), "w": (k - 1, d), "z": (k, m), "boxes": (len(arrays["boxes"]), 1 + 2 * c),
               "u": (len(arrays["boxes"]), n * m), **{a: (k - 1, d) for a in ("p2", "p1", "lo", "hi")},
-              **{a: (k, m) for a in ("q2", "q1", "vlo", "vhi")}}  # fmt: skip
+              **{a: (k, m) for a in ("q2", "q1", "vlo", "vhi")}, "levels": (c, max(1, *arrays["levels"].shape[1:])),
+              "counts": (c,), "rows": (r, (k - 1) * d), "low": (r,), "high": (r,), "supports": (t, c),
+              "prices": (t,)}  # fmt: skip
     for name, shape in shapes.items():
         if arrays[name].shape != shape:
             raise _Invalid(f"the array {name} has the wrong shape")
     for name, a in arrays.items():
-        if a.dtype.kind != "f" or (name != "u" and not np.all(np.isfinite(a))):
+        finite = np.isfinite(a) if name not in ("low", "high") else ~np.isnan(a)
+        if a.dtype.kind not in ("f", "i") or (name != "u" and not np.all(finite)):
             raise _Invalid(f"the array {name} contains what is no finite number")
     if not (math.isfinite(head["bound"]) and all(map(math.isfinite, numbers.values()))):
         raise _Invalid("a number is not finite")
@@ -113,6 +120,16 @@ def _incumbent(n: dict[str, float], a: dict[str, np.ndarray]) -> float:
         or np.any(z > a["vhi"] + slack)
     ):
         raise _Invalid("the incumbent lies outside the domain")
+    point = np.concatenate([w.ravel(), z.ravel()])
+    for value, levels, count in zip(point, a["levels"], a["counts"].astype(int)):
+        if count and np.min(np.abs(levels[:count] - value)) > slack:
+            raise _Invalid("the incumbent has a weight that is not one of its values")
+    sums = a["rows"] @ w.ravel()
+    if np.any(sums > a["high"] + FEASIBILITY) or np.any(sums < a["low"] - FEASIBILITY):
+        raise _Invalid("the incumbent breaks a linear constraint")
+    prices = a["prices"][~np.any((point != 0) & (a["supports"] == 0), axis=1)]
+    if not len(prices):
+        raise _Invalid("the incumbent has more nonzero weights than allowed")
     kind = int(n["loss"])
     h = activate(Activation(kinds.ACTIVATIONS[int(n["activation"])], n["alpha"]), a["x"] @ w.T)
     outputs = h @ z[:-1] + z[-1]
@@ -123,7 +140,7 @@ def _incumbent(n: dict[str, float], a: dict[str, np.ndarray]) -> float:
     else:
         value = losses.evaluate(name, outputs, a["y"], a["cw"], delta=t, q=t, margin=t)
     value += float((a["p2"] * w**2 + a["p1"] * np.abs(w)).sum() + (a["q2"] * z**2 + a["q1"] * np.abs(z)).sum())
-    return n["sense"] * (value + n["constant"])
+    return n["sense"] * (value + float(prices.min()) + n["constant"])
 
 
 def _same_problem(n: dict[str, float], a: dict[str, np.ndarray], problem: Problem, target: float) -> None:
@@ -134,9 +151,10 @@ def _same_problem(n: dict[str, float], a: dict[str, np.ndarray], problem: Proble
     for name in certificate.NUMBERS:
         if float(getattr(model, name)) != n[name]:
             raise _Invalid(f"the certificate belongs to another problem ({name} differs)")
-    for name in ("x", "y", "cw", "p2", "p1", "q2", "q1"):
+    for name in ("x", "y", "cw", "p2", "p1", "q2", "q1", "levels", "counts", "rows", "low", "high"):
         if not np.array_equal(getattr(model, name), a[name]):
             raise _Invalid(f"the certificate belongs to another problem ({name} differs)")
+    _supports_suffice(a, model, problem)
     for lo, hi, square, linear in (("lo", "hi", "p2", "p1"), ("vlo", "vhi", "q2", "q1")):
         for side, sign in ((lo, 1.0), (hi, -1.0)):
             edge, allowed = sign * a[side], sign * getattr(model, side)
@@ -147,6 +165,48 @@ def _same_problem(n: dict[str, float], a: dict[str, np.ndarray], problem: Proble
                 open_[-1] &= ~(_losses_beyond(n, a, sign) * (1 - 1e-12) >= target)
             if np.any(open_):
                 raise _Invalid("the certificate covers less than the problem's domain")
+
+
+def _supports_suffice(a: dict[str, np.ndarray], model: form.Model, problem: Problem) -> None:
+    """Whether each set of nonzero weights that the problem allows lies in a support of the file that costs no more, by
+    the judge's own counts, one set after the other."""
+    hh, d = model.lo.shape
+    network = next(p for p in problem.networks.values() if p.free)
+    e = problem.objective.expression
+    terms = ex.linear_terms(e)[1] if e is not None else []
+    prices = [(model.sense * c, t) for c, t in terms if isinstance(t, ex.Size) and t.kind not in ("l1", "l2")]
+    limits = [c.expression for c in problem.constraints if _has_size(c.expression)]
+    budgets = [(None, network.l0), *((x.name, x.l0) for x in network.layers)]
+    if not (prices or limits or any(k is not None for _, k in budgets)):
+        if not (np.all(a["supports"][0] > 0) and a["prices"][0] == 0):
+            raise _Invalid("weights are fixed to 0 for no reason")
+        return
+    lo, hi = (np.concatenate([s.ravel(), t.ravel()]) for s, t in ((model.lo, model.vlo), (model.hi, model.vhi)))
+    open_ = np.flatnonzero(~np.all(a["supports"] > 0, axis=0) & ~((lo == 0) & (hi == 0)))
+    if len(open_) > 18:
+        raise _Invalid("there are too many sets of nonzero weights to be checked")
+    orders = list(itertools.permutations(range(hh))) if model.order_by >= 0 else [tuple(range(hh))]
+    images = np.vstack([np.hstack([a["supports"][:, : hh * d].reshape(-1, hh, d)[:, list(order)].reshape(-1, hh * d),
+                                   a["supports"][:, hh * d :].reshape(-1, hh + 1, model.vlo.shape[1])
+                                   [:, [*order, hh]].reshape(-1, model.vlo.size)]) for order in orders])  # fmt: skip
+    costs = np.tile(a["prices"], len(orders))
+    for chosen in itertools.product((0.0, 1.0), repeat=len(open_)):
+        support = np.where((lo == 0) & (hi == 0), 0.0, 1.0)
+        support[open_] = chosen
+        if np.any((support == 0) & ((lo > 0) | (hi < 0))):
+            continue
+        point = model.point(support[: hh * d].reshape(hh, d), support[hh * d :].reshape(model.vlo.shape))
+        if any(k is not None and evaluate.nonzeros(network, point, where) > k for where, k in budgets):
+            continue
+        if any(evaluate.violation(problem, point, c) > 0 for c in limits):
+            continue
+        price = sum(c * evaluate.size(problem, point, t) for c, t in prices)
+        if not np.any(np.all(images >= support, axis=1) & (costs <= price + 1e-12 * (1 + abs(price)))):
+            raise _Invalid("a set of nonzero weights that is allowed is not covered")
+
+
+def _has_size(e: ex.Expression) -> bool:
+    return isinstance(e, ex.Size) or any(_has_size(part) for part in ex.children(e))
 
 
 def _losses_beyond(n: dict[str, float], a: dict[str, np.ndarray], sign: float) -> np.ndarray:
@@ -204,9 +264,16 @@ def _consistent(n: dict[str, float], a: dict[str, np.ndarray]) -> None:
             or np.any(a["lo"][:, rest] != -a["hi"][:, rest])
             or np.any(a["vlo"][:-1] != -a["vhi"][:-1])
             or np.any(a["lo"][:, flipped] != 0)
+            or len(a["rows"])
+            or any(sorted(v[:c]) != sorted(-v[:c]) for v, c in zip(a["levels"], a["counts"].astype(int)))
         ):
             raise _Invalid("sign flips are no symmetry here")
     if by >= 0:
+        hh, m = len(a["lo"]), a["z"].shape[1]
+        for name in ("levels", "counts"):
+            hidden, output = a[name][: hh * d].reshape(hh, -1), a[name][hh * d : hh * d + hh * m].reshape(hh, -1)
+            if np.any(hidden != hidden[0]) or np.any(output != output[0]) or len(a["rows"]):
+                raise _Invalid("the neurons are not alike")
         for name in ("lo", "hi", "p2", "p1"):
             if np.any(a[name] != a[name][0]):
                 raise _Invalid("the neurons are not alike")
@@ -278,34 +345,80 @@ def conjugate(n: dict[str, float], a: dict[str, np.ndarray], u: np.ndarray) -> t
     return u, float(terms.sum() + error)
 
 
+def _tightened(a: dict[str, np.ndarray], lo: np.ndarray, hi: np.ndarray) -> bool:
+    """Move a box (C,) inward, in place, to the levels and by the linear constraints; whether anything may be left.
+
+    Sums are loosened by 1e-9 of their magnitudes, which is far more than their rounding errors.
+    """
+    for c in np.flatnonzero(a["counts"]):
+        levels = a["levels"][c, : int(a["counts"][c])]
+        inside = levels[(levels >= lo[c]) & (levels <= hi[c])]
+        if not len(inside):
+            return False
+        lo[c], hi[c] = inside.min(), inside.max()
+    hidden = a["rows"].shape[1]
+    for row, low, high in (*zip(a["rows"], a["low"], a["high"]),) * 3:
+        ends = np.array([row * lo[:hidden], row * hi[:hidden]])
+        slack = 1e-9 * (1 + np.abs(ends).max(axis=0).sum())
+        small, large = ends.min(axis=0), ends.max(axis=0)
+        if small.sum() > high + slack or large.sum() < low - slack:
+            return False
+        for c in np.flatnonzero(row):
+            most = high - (small.sum() - small[c]) + slack
+            least = low - (large.sum() - large[c]) - slack
+            x, y = (least / row[c], most / row[c]) if row[c] > 0 else (most / row[c], least / row[c])
+            lo[c], hi[c] = max(lo[c], x), min(hi[c], y)
+            if lo[c] > hi[c]:
+                return False
+    return True
+
+
 def _boxes(n: dict[str, float], a: dict[str, np.ndarray], bound: float) -> None:
     from nnspec.engines.boxes import verify_intervals as iv
 
     hh, d = a["lo"].shape
     m = a["z"].shape[1]
-    boxes = a["boxes"]
-    if not iv.tiles(boxes, a["lo"].ravel(), a["hi"].ravel()):
-        raise _Invalid("the boxes do not cover the domain")
+    first = hh * d
+    domain = [np.concatenate([a["lo"].ravel(), a["vlo"].ravel()]), np.concatenate([a["hi"].ravel(), a["vhi"].ravel()])]
+    total = len(domain[0])
+    root_of, boxes = a["boxes"][:, 0], np.ascontiguousarray(a["boxes"][:, 1:])
+    for root, support in enumerate(a["supports"]):
+        of_root = np.ascontiguousarray(boxes[root_of == root])
+        lo, hi = (np.where(support > 0, end, 0.0) for end in domain)
+        if not len(of_root) or not iv.tiles(of_root, lo, hi):
+            raise _Invalid("the boxes do not cover the domain")
     target = _target(n, bound)
-    by = int(n["order_by"])
-    for r in range(len(boxes)):
-        lo, hi = (np.ascontiguousarray(t.reshape(hh, d)) for t in (boxes[r, : hh * d], boxes[r, hh * d :]))
+    for r, box in enumerate(boxes):
+        low, high = box[:total].copy(), box[total:].copy()
+        if not _tightened(a, low, high):
+            continue
+        lo, hi, vlo, vhi = (np.ascontiguousarray(part) for part in (
+            low[:first].reshape(hh, d), high[:first].reshape(hh, d), low[first:].reshape(hh + 1, m),
+            high[first:].reshape(hh + 1, m)))  # fmt: skip
+        root = int(root_of[r])
+        by = int(n["order_by"]) if _alike(a["supports"][root], hh, d) else -1
         if by >= 0 and np.any(hi[:-1, by] < lo[1:, by]):
             continue  # neurons out of order: an equal optimum lies elsewhere
         u = a["u"][r].reshape(-1, m)
         if not np.all(np.isfinite(u)):
             raise _Invalid(f"box {r} has no u")
         u, value = conjugate(n, a, u)
-        constant = -value
+        constant = float(a["prices"][root]) - value
         for o in range(m):
             s = math.fsum(u[:, o])
             slack = 4 * np.finfo(float).eps * abs(s)
-            constant += min(iv.least_output(t, a["q2"][hh, o], a["q1"][hh, o], a["vlo"][hh, o], a["vhi"][hh, o])[0]
+            constant += min(iv.least_output(t, a["q2"][hh, o], a["q1"][hh, o], vlo[hh, o], vhi[hh, o])[0]
                             for t in (s - slack, s + slack))  # fmt: skip
         constant -= 16 * np.finfo(float).eps * abs(constant)
         holds, _ = iv.box_holds(
             int(n["activation"]), n["alpha"], a["x"], np.ascontiguousarray(u), a["p2"], a["p1"], a["q2"], a["q1"],
-            a["vlo"], a["vhi"], constant, target, lo, hi, BISECTIONS,
+            vlo, vhi, constant, target, lo, hi, BISECTIONS,
         )  # fmt: skip
         if not holds:
             raise _Invalid(f"box {r} is not shown to have the bound")
+
+
+def _alike(support: np.ndarray, hh: int, d: int) -> bool:
+    """Whether a support treats all neurons alike, so that their order may be chosen."""
+    hidden, output = support[: hh * d].reshape(hh, d), support[hh * d :].reshape(hh + 1, -1)[:-1]
+    return bool(np.all(hidden == hidden[0]) and np.all(output == output[0]))

@@ -150,14 +150,27 @@ def test_refuses_what_it_would_have_to_ignore() -> None:
 
     assert BoxesEngine().accepts(p) is None
     assert "variables" in refused(replace(p, variables={"a": Variable("a", 0, 1)}))
-    sized = ex.Comparison("<=", ex.Size("l0", "f"), ex.Constant(3))
-    assert "constraints" in refused(replace(p, constraints=(Constraint(sized, "few"),)))
+
+    def with_constraint(*parts: ex.Expression) -> Problem:
+        return replace(p, constraints=(Constraint(ex.Or(parts) if len(parts) > 1 else parts[0], "few"),))
+
+    one, l0 = ex.Constant(1), ex.Size("l0", "f")
+    few, many = ex.Comparison("<=", l0, one), ex.Comparison(">=", l0, one)
+    assert "alternatives" in refused(with_constraint(few, many))
+    assert "few is no upper limit" in refused(with_constraint(many))
+    assert "mixes" in refused(with_constraint(ex.Comparison("<=", ex.Size("l2", "f"), one)))
+    assert "not linear" in refused(with_constraint(ex.Comparison("<=", ex.Loss("sae", "f", "D"), one)))
+    entries = [ex.ParameterRef("f.h.bias", (0,)), ex.ParameterRef("f.out.bias", (0,))]
+    assert "joins" in refused(with_constraint(ex.Comparison("<=", ex.Sum(tuple(entries)), one)))
+    big = training(np.zeros((4, 12)), XOR_Y, 2, decay=0.1)
+    assert "sets of nonzero" in refused(replace(big, constraints=(Constraint(few),)))
+    assert "no set of nonzero" in refused(replace(training(XOR_X, XOR_Y, 2, box=(1.0, 2.0)), constraints=(
+        Constraint(few),)))  # fmt: skip
     assert "tied" in refused(replace(p, ties=(Tie(("f.h.bias", 0), ("f.h.bias", 1)),)))
-    assert "budget" in refused(with_layers(hidden, output, l0=4))
-    assert "budget" in refused(with_layers(replace(hidden, l0=2), output))
-    assert BoxesEngine().accepts(with_layers(replace(hidden, l0=6), output)) is None
-    few = replace(hidden, bias=Parameter.box("f.h.bias", (2,), -3, 3, "int"))
-    assert "integers" in refused(with_layers(few, output))
+    endless = replace(hidden, bias=Parameter.box("f.h.bias", (2,), kind="int"))
+    assert "integers without bounds" in refused(with_layers(endless, output))
+    many_values = replace(hidden, bias=Parameter.box("f.h.bias", (2,), -3000, 3000, "int"))
+    assert "integers" in refused(with_layers(many_values, output))
     deep = Layer("g", "dense", ("h",), (2,), hidden.activation, Parameter.box("f.g.weights", (2, 2), -1, 1))
     assert "hidden layers" in refused(with_layers(hidden, deep, replace(output, inputs=("g",))))
     assert "activation" in refused(with_layers(hidden, replace(output, activation=hidden.activation)))

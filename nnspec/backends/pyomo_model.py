@@ -1,6 +1,7 @@
 """A Program as a Pyomo model that users can keep working with.
 
-Variables sit where their names say: `f.h1.weights[0,1]` is `model.f.h1.weights[0, 1]`, in nested Blocks. Rows sit in
+Variables sit where their names say: `f.h1.weights[0,1]` is `model.f.h1.weights[0, 1]`, in nested Blocks, and a family
+`z[i in 0..4]` of a spec is `model.z[0]` to `model.z[4]`. Rows sit in
 `model.rows`, under the names that nnspec gives them. tanh is written 1 - 2/(exp(2x) + 1): not every solver behind Pyomo
 knows tanh, and global ones find better bounds for this form.
 """
@@ -28,9 +29,11 @@ def build(program: Program, block: Any = None) -> tuple[Any, list[Any]]:
     # these two names first: Pyomo would replace, and so destroy, a Block of variables called like them
     model.rows = pyo.Block()
     model.objective = pyo.Objective(expr=0.0, sense=pyo.minimize if program.sense == "minimize" else pyo.maximize)
-    variables: list[Any] = []
-    for part in program.blocks:
-        variables.extend(_add_variables(model, program, part))
+    variables: list[Any] = [None] * program.columns
+    for parts in families(program.blocks):
+        columns = [j for part in parts for j in range(part.start, part.start + part.size)]
+        for j, variable in zip(columns, _add_variables(model, program, parts, columns)):
+            variables[j] = variable
     for rows in program.rows:
         expressions = _EXPRESSIONS[type(rows)](rows, variables)
         _add_rows(model.rows, rows, expressions, 0 * variables[0] if variables else 0.0)
@@ -38,14 +41,34 @@ def build(program: Program, block: Any = None) -> tuple[Any, list[Any]]:
     return model, variables
 
 
-def indices(block: Block) -> list[Any]:
-    """The index of each variable of a block: words that are numbers become numbers, "3,age" becomes (3, "age")."""
+def families(blocks: list[Block]) -> list[list[Block]]:
+    """Blocks in groups that become one component each: scalars called z[0], z[1] ... are a family z."""
+    taken = {block.name for block in blocks}
+    groups: dict[str, list[Block]] = {}
+    for block in blocks:
+        stem = _stem(block)
+        groups.setdefault(block.name if stem is None or stem in taken else f"{stem}[", []).append(block)
+    return list(groups.values())
+
+
+def _stem(block: Block) -> str | None:
+    """z, if the block is a scalar called z[...]."""
+    stem, bracket, rest = block.name.partition("[")
+    return stem if bracket and stem and rest.endswith("]") and not block.shape else None
+
+
+def indices(parts: list[Block]) -> list[Any]:
+    """The index of each variable of a group: words that are numbers become numbers, "3,age" becomes (3, "age")."""
+    if len(parts) > 1 or not parts[0].shape:
+        words: list[tuple[str, ...]] = [(part.name.partition("[")[2][:-1],) for part in parts]
+    else:
+        words = list(itertools.product(*parts[0].words))
     result = []
-    for words in itertools.product(*block.words):
-        parts = [int(p) if p.strip().isdigit() else p.strip() for word in words for p in word.split(",")]
-        result.append(parts[0] if len(parts) == 1 else tuple(parts))
+    for entry in words:
+        index = [int(p) if p.strip().isdigit() else p.strip() for word in entry for p in word.split(",")]
+        result.append(index[0] if len(index) == 1 else tuple(index))
     if len(set(result)) < len(result):
-        return list(itertools.product(*(range(n) for n in block.shape)))
+        return list(itertools.product(*(range(n) for n in parts[0].shape or (len(parts),))))
     return result
 
 
@@ -70,20 +93,21 @@ def place(model: Any, name: str) -> tuple[Any, str]:
     return model, local
 
 
-def _add_variables(model: Any, program: Program, block: Block) -> list[Any]:
+def _add_variables(model: Any, program: Program, parts: list[Block], columns: list[int]) -> list[Any]:
     import pyomo.environ as pyo
 
-    domain = {"real": pyo.Reals, "int": pyo.Integers, "binary": pyo.Binary}[block.kind]
-    columns = range(block.start, block.start + block.size)
+    domains = [(pyo.Reals, pyo.Integers, pyo.Binary)[program.kinds[j]] for j in columns]
     bounds = [(_finite(program.lo[j]), _finite(program.hi[j])) for j in columns]
-    home, name = place(model, block.name)
-    if not block.shape:
-        variable = pyo.Var(domain=domain, bounds=bounds[0])
+    family = _stem(parts[0]) if len(parts) > 1 or not parts[0].shape else None
+    home, name = place(model, parts[0].name if family is None else family)
+    if family is None and not parts[0].shape:
+        variable = pyo.Var(domain=domains[0], bounds=bounds[0])
         home.add_component(name, variable)
         return [variable]
-    index = indices(block)
-    table = dict(zip(index, bounds))
-    variable = pyo.Var(pyo.Set(initialize=index, ordered=True), domain=domain, bounds=lambda _, *k: table[_single(k)])
+    index = indices(parts)
+    number = {k: j for j, k in enumerate(index)}
+    variable = pyo.Var(pyo.Set(initialize=index, ordered=True), domain=lambda _, *k: domains[number[_single(k)]],
+                       bounds=lambda _, *k: bounds[number[_single(k)]])  # fmt: skip
     home.add_component(name, variable)
     return [variable[k] for k in index]
 

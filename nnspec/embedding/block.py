@@ -21,6 +21,7 @@ class Block:
     program: Program
     inputs: np.ndarray
     outputs: np.ndarray
+    errors: Mapping[str, float]  # certified errors of envelopes, by layer
 
 
 def network_block(network: Network, names: Sequence[str], lo: Sequence[float], hi: Sequence[float],
@@ -48,4 +49,4 @@ def network_block(network: Network, names: Sequence[str], lo: Sequence[float], h
     def columns(wanted: Sequence[str]) -> np.ndarray:
         return np.array([int(compiled.variables[name].columns[0]) for name in wanted])
 
-    return Block(program, columns(names), columns(outputs))
+    return Block(program, columns(names), columns(outputs), compiled.errors)

@@ -1,21 +1,20 @@
-"""What embedding needs of each modelling library: bounds of an input, adding a program, an equation.
+"""What embedding needs of each modelling library: ranges of inputs, adding a program, equations.
 
-Inputs may be variables or linear expressions of the model; infinite bounds stay infinite, the caller decides.
+Inputs may be variables or expressions of the model; infinite ranges stay infinite, the caller decides.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any, Protocol
 
 from nnspec.backends.bridges import bridge
 from nnspec.backends.interface import Takes
+from nnspec.embedding.limits import input_ranges
+from nnspec.embedding.sources import GurobiModel, PyomoModel, ScipModel
 from nnspec.errors import Diagnostic, UsageError
 from nnspec.program import Program
-
-INFINITE = 1e20  # SCIP's infinity; Gurobi's is 1e100
 
 
 class Library(Protocol):
@@ -24,7 +23,8 @@ class Library(Protocol):
     name: str  # the backend whose encodings suit it
     takes: Takes
 
-    def bounds(self, x: Any) -> tuple[float, float]: ...
+    def ranges(self, model: Any, inputs: list[Any]) -> list[tuple[float, float]]:
+        """What the model's variable bounds and linear constraints say about each input."""
 
     def add(self, model: Any, name: str, program: Program) -> tuple[Any, list[Any]]:
         """Add variables and rows; returns what holds them (or None) and the variables in order."""
@@ -41,19 +41,8 @@ class Scip:
 
         self.takes = ScipBackend.takes
 
-    def bounds(self, x: Any) -> tuple[float, float]:
-        from pyscipopt.scip import Expr, Variable
-
-        if isinstance(x, Variable):
-            return _cut(x.getLbOriginal()), _cut(x.getUbOriginal())
-        if isinstance(x, Expr):
-            terms = []
-            for term, factor in x.terms.items():
-                if len(term.vartuple) > 1:
-                    return -math.inf, math.inf
-                terms.append((factor, self.bounds(term.vartuple[0]) if term.vartuple else (1.0, 1.0)))
-            return _sum(terms)
-        return _number(x)
+    def ranges(self, model: Any, inputs: list[Any]) -> list[tuple[float, float]]:
+        return input_ranges(ScipModel(model), inputs)
 
     def add(self, model: Any, name: str, program: Program) -> tuple[Any, list[Any]]:
         from nnspec.backends.scip_model import extend
@@ -73,15 +62,8 @@ class Gurobi:
 
         self.takes = GurobiBackend().takes
 
-    def bounds(self, x: Any) -> tuple[float, float]:
-        import gurobipy
-
-        if isinstance(x, gurobipy.Var):
-            return _cut(x.LB), _cut(x.UB)
-        if isinstance(x, gurobipy.LinExpr):
-            terms = [(x.getCoeff(k), self.bounds(x.getVar(k))) for k in range(x.size())]
-            return _sum([*terms, (x.getConstant(), (1.0, 1.0))])
-        return (-math.inf, math.inf) if isinstance(x, gurobipy.QuadExpr) else _number(x)
+    def ranges(self, model: Any, inputs: list[Any]) -> list[tuple[float, float]]:
+        return input_ranges(GurobiModel(model), inputs)
 
     def add(self, model: Any, name: str, program: Program) -> tuple[Any, list[Any]]:
         from nnspec.backends.gurobi_model import extend
@@ -103,11 +85,14 @@ class Pyomo:
         # sets are declared too: most solvers behind Pyomo take them
         self.takes = replace(EVERYTHING, rows=EVERYTHING.rows | {"sos1", "sos2"})
 
-    def bounds(self, x: Any) -> tuple[float, float]:
+    def ranges(self, model: Any, inputs: list[Any]) -> list[tuple[float, float]]:
         from pyomo.contrib.fbbt.fbbt import compute_bounds_on_expr
 
-        lo, hi = compute_bounds_on_expr(x)
-        return (-math.inf if lo is None else lo), (math.inf if hi is None else hi)
+        found = []
+        for x, (low, high) in zip(inputs, input_ranges(PyomoModel(model), inputs)):
+            lo, hi = compute_bounds_on_expr(x, ignore_fixed=True)  # knows nonlinear expressions too
+            found.append((low if lo is None else max(low, lo), high if hi is None else min(high, hi)))
+        return found
 
     def add(self, model: Any, name: str, program: Program) -> tuple[Any, list[Any]]:
         import pyomo.environ as pyo
@@ -116,7 +101,7 @@ class Pyomo:
 
         block = pyo.Block()
         model.add_component(name, block)
-        _, variables = build(program, block)
+        _, variables = build(_without_prefix(program, f"{name}."), block)
         block.del_component(block.objective)  # the model has its own
         return block, variables
 
@@ -124,6 +109,14 @@ class Pyomo:
         import pyomo.environ as pyo
 
         holder.inputs = pyo.Constraint(range(len(pairs)), rule=lambda _, k: pairs[k][0] == pairs[k][1])
+
+
+def _without_prefix(program: Program, prefix: str) -> Program:
+    """The same program with shorter names: the Block that it goes into has the prefix's name."""
+    named = program.skeleton()
+    named.blocks = [replace(block, name=block.name.removeprefix(prefix)) for block in program.blocks]
+    named.rows = [replace(rows, name=rows.name.removeprefix(prefix)) for rows in program.rows]
+    return named
 
 
 def library_of(model: Any) -> Library:
@@ -158,19 +151,3 @@ def entries(x: Any) -> list[Any]:
         listed = x.tolist()
         return listed if isinstance(listed, list) else [listed]
     return list(x) if isinstance(x, Iterable) else [x]
-
-
-def _cut(value: float) -> float:
-    return math.copysign(math.inf, value) if abs(value) >= INFINITE else float(value)
-
-
-def _sum(terms: list[tuple[float, tuple[float, float]]]) -> tuple[float, float]:
-    ends = [(c * a, c * b) if c > 0 else (c * b, c * a) for c, (a, b) in terms if c != 0]
-    return sum(a for a, _ in ends), sum(b for _, b in ends)
-
-
-def _number(x: Any) -> tuple[float, float]:
-    try:
-        return float(x), float(x)
-    except (TypeError, ValueError):
-        return -math.inf, math.inf

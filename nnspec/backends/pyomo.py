@@ -40,6 +40,9 @@ TAKES = {
     "glpk": LINEAR, "cbc": LINEAR, "appsi_highs": LINEAR, "appsi_cbc": LINEAR,
 }  # fmt: skip
 
+COMMANDS = {"scip": "pip install pyscipopt", "highs": "pip install highspy", "gurobi": "pip install nnspec[gurobi]"}
+"""What installs the solvers that come as Python packages."""
+
 LIMITS: dict[str, dict[str, str]] = {
     "scip": {"nodes": "limits/totalnodes", "memory": "limits/memory", "seed": "randomization/randomseedshift"},
     "highs": {"nodes": "mip_max_nodes", "seed": "random_seed"},
@@ -65,9 +68,13 @@ class PyomoBackend:
         except ImportError as e:
             return Availability(None, f"Pyomo cannot be imported: {e}", "pip install pyomo")
         if self._interface() is None:
-            return Availability(None, f"Pyomo {pyomo.__version__} has no usable solver {self.solver}",
-                                "see Pyomo's documentation on how to install it")  # fmt: skip
+            return Availability(None, f"Pyomo {pyomo.__version__} has no usable solver {self.solver}", self._command())
         return Availability(f"Pyomo {pyomo.__version__}")
+
+    def _command(self) -> str:
+        """What installs the solver, in words where it is no Python package."""
+        known = (command for name, command in COMMANDS.items() if self.solver.startswith((name, f"appsi_{name}")))
+        return next(known, "its executable has to be on the PATH, see Pyomo's documentation")
 
     def _interface(self) -> str | None:
         """Which of Pyomo's two solver interfaces has the solver and finds it: "new", "old" or None."""
@@ -151,7 +158,7 @@ class PyomoBackend:
         if self.solver in SolverFactory or self.solver in pyo.SolverFactory:
             raise MissingPackageError(diagnostic(
                 "NNS160", f"Pyomo finds no installed solver {self.solver}",
-                help="install its package or executable; nnspec backends lists what is there",
+                help=f"install it: {self._command()}; nnspec backends lists what is there",
             ))  # fmt: skip
         raise UsageError(diagnostic(
             "NNS164", f"Pyomo does not know a solver {self.solver}",

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from nnspec.formats.errors import unwritable
+from nnspec.formats.errors import missing, unwritable
 from nnspec.formats.files import write_bytes
 from nnspec.formats.onnx.activations import write_activation
 from nnspec.formats.onnx.graph import DTYPES, IR_VERSION, OPSET, Graph
@@ -28,14 +28,17 @@ def write(network: Network, path: Path | str, dtype: str = "float64",
 
 def serialise(network: Network, dtype: str = "float64", metadata: Mapping[str, str] | None = None) -> bytes:
     """The bytes of the ONNX file."""
-    from onnx import checker, helper, numpy_helper
-    from onnx.helper import np_dtype_to_tensor_dtype
+    try:
+        from onnx import checker, helper, numpy_helper
+        from onnx.helper import np_dtype_to_tensor_dtype
+    except ImportError:
+        raise missing("onnx", "writing a network file") from None
 
     if dtype not in DTYPES:
         raise unwritable(f"ONNX files are written in {' or '.join(DTYPES)}, not {dtype}")
     if network.free:
-        missing = ", ".join(p.name for p in network.parameters if p.free)
-        raise unwritable(f"network {network.name} has no values for {missing}", help="solve the spec first")
+        names = ", ".join(p.name for p in network.parameters if p.free)
+        raise unwritable(f"network {network.name} has no values for {names}", help="solve the spec first")
     graph = Graph(dtype)
     values = _inputs(graph, network)
     shapes = {layer.name: layer.shape for layer in network.layers}

@@ -73,3 +73,23 @@ def test_every_layer_kind():
         for name, b in found.items():
             z = apply_layer(f[name], [results[i] for i in f[name].inputs], {})
             assert b.interval.contains(z, 1e-12), name
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_chosen_slopes_tighten_and_hold(seed):
+    """Gradient steps never lose a point of the box, its corners included, never lose to fixed slopes, and gain."""
+    r = np.random.default_rng(seed)
+    f = chain(r, (4, 8, 8, 3), "relu")
+    box = Interval(-np.ones((1, 4)), np.ones((1, 4)))
+    fixed, chosen = symbolic_bounds(f, box, steps=0), symbolic_bounds(f, box)
+    corners = np.array(list(itertools.product((-1.0, 1.0), repeat=4)))
+    for x in np.concatenate([corners, r.uniform(-1, 1, (300, 4))])[:, None]:
+        results = layer_values(f, {}, x)
+        for layer in f.layers[1:]:
+            z = apply_layer(layer, [results[i] for i in layer.inputs], {})
+            assert chosen[layer.name].interval.contains(z, 1e-12)
+    for name in ("h1", "h2"):
+        a, b = fixed[name], chosen[name]
+        assert np.all(a.lo <= b.lo)
+        assert np.all(b.hi <= a.hi)
+        assert (b.hi - b.lo).sum() < 0.97 * (a.hi - a.lo).sum()

@@ -1,6 +1,6 @@
 """Which ReLU template for trained networks, and how nnspec compares with its peers, in one run.
 
-    python benchmarks/encodings_relu.py [--only TEXT] [--contestants a,b] [--limit 120] [--markdown FILE] [SCIP=VALUE ...]
+    python benchmarks/encodings_relu.py [--only TEXT] [--contestants a,b] [--limit 120] [SCIP=VALUE ...]
 
 Each network of `relu_networks.py` is minimised over a box by each contestant: `embed:TEMPLATE` is nnspec.embed in a
 model of PySCIPOpt, `solve:TEMPLATE` the command `nnspec solve` on a spec (`solve:highs/TEMPLATE` on another backend),

@@ -53,8 +53,9 @@ def optimise(model: Any, x: list[Any], seconds: float, options: dict[str, str]) 
         model.setParam(name, value in ("True", "1") if kind is bool else kind(value))
     model.optimize()
     found, bound = model.getNSols() > 0, model.getDualbound()
-    say(status=model.getStatus(), objective=model.getObjVal() if found else None, bound=bound if abs(bound) < model.infinity() else None,
-        nodes=model.getNTotalNodes(), x=[model.getVal(v) for v in x] if found else None)  # fmt: skip
+    say(status=model.getStatus(), objective=model.getObjVal() if found else None,
+        bound=bound if abs(bound) < model.infinity() else None, nodes=model.getNTotalNodes(),
+        x=[model.getVal(v) for v in x] if found else None)  # fmt: skip
 
 
 def embed(folder: Path, template: str, seconds: float, options: dict[str, str]) -> None:
@@ -117,7 +118,7 @@ def omlt(folder: Path, formulation: str, seconds: float, options: dict[str, str]
     m.net.build_formulation(kinds[formulation](definition))
     m.objective = pyo.Objective(expr=m.net.outputs[0])
     file = folder / f"omlt-{formulation}-{os.getpid()}.nl"
-    _, symbols = m.write(str(file), format="nl", io_options={"symbolic_solver_labels": True})
+    m.write(str(file), format="nl", io_options={"symbolic_solver_labels": True})
     model = Model()
     model.readProblem(str(file))
     named = {v.name: v for v in model.getVars()}

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -109,7 +110,8 @@ def prepare(instance: Instance, folder: Path) -> None:
     from nnspec.problem import Activation, Layer, Network, Parameter
 
     ws, bs = weights(instance)
-    np.savez(folder / "net.npz", **{f"w{k}": w for k, w in enumerate(ws)}, **{f"b{k}": b for k, b in enumerate(bs)})
+    arrays: dict[str, Any] = {f"w{k}": w for k, w in enumerate(ws)} | {f"b{k}": b for k, b in enumerate(bs)}
+    np.savez(folder / "net.npz", **arrays)
     net = MLPRegressor(hidden_layer_sizes=instance.sizes[1:-1], max_iter=1, solver="lbfgs")
     with warnings.catch_warnings(action="ignore"):  # that one iteration is not enough
         net.fit(np.zeros((2, instance.sizes[0])), np.zeros(2))

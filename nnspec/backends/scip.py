@@ -6,6 +6,8 @@ since losses that reach zero have no relative gap. The LP solver gets no cut-off
 it, SoPlex stopped in LPs whose optimum, by HiGHS, was far below, and SCIP pruned known solutions. With SCIP 10.0.2 and
 a cut-off 5 to 80 % above a known value that happened in 18 of 240 runs on small smooth networks (tanh, gelu), in none
 of 240 with this setting; nodes and times of other models did not change. SCIP still prunes by the LP's value.
+Cutting planes are off for linear programs whose only binaries choose the pieces of activations: those that SCIP finds
+in big-M rows cost more than half of its time and save less (benchmarks/encodings_relu.py, docs/benchmarks.md).
 """
 
 from __future__ import annotations
@@ -24,10 +26,11 @@ from nnspec.backends.common import announce, feasible_starts, in_thread, result_
 from nnspec.backends.interface import Availability, BackendProgress, BackendResult, OnProgress, Takes
 from nnspec.backends.scip_model import build
 from nnspec.program import Program
-from nnspec.program.rows import UnivariateRows
+from nnspec.program.rows import LinearRows, UnivariateRows
 from nnspec.status import Limits, Status
 
 SETTINGS: dict[str, Any] = {"misc/usesymmetry": 0, "limits/absgap": tolerances.GAP_ABSOLUTE, "lp/disablecutoff": 1}
+WITHOUT_CUTS: dict[str, Any] = {"separating/maxrounds": 0, "separating/maxroundsroot": 0}
 
 _STATUS = {
     "optimal": Status.OPTIMAL, "gaplimit": Status.OPTIMAL, "infeasible": Status.INFEASIBLE,
@@ -64,7 +67,7 @@ class ScipBackend:
               options: Mapping[str, Any] | None = None) -> BackendResult:  # fmt: skip
         began = time.monotonic()
         bridged = bridge(program, self.takes, self.name)
-        settings = {**SETTINGS, **(options or {})}
+        settings = {**_settings(program), **(options or {})}
         best, messages = feasible_starts(program, starts)
         try:
             announce(program, best, on_progress, began)
@@ -101,7 +104,7 @@ class ScipBackend:
 
         model, _ = build(bridge(program, self.takes, self.name).program)
         model.setHeuristics(SCIP_PARAMSETTING.OFF)
-        _configure(model, Limits(time=seconds, nodes=nodes, cutoff=value), SETTINGS, 0.0)
+        _configure(model, Limits(time=seconds, nodes=nodes, cutoff=value), _settings(program), 0.0)
         status = Watch(model, [], None, time.monotonic()).run(None)
         return status in (Status.INFEASIBLE, Status.OPTIMAL) and model.getNSols() == 0
 
@@ -109,6 +112,18 @@ class ScipBackend:
 def smooth(program: Program) -> bool:
     """Whether there are rows with exp, log, tanh and the like."""
     return any(isinstance(rows, UnivariateRows) and rows.function not in ("abs", "power") for rows in program.rows)
+
+
+def pieces_only(program: Program) -> bool:
+    """Whether a program is linear but for binaries that choose the pieces of activations."""
+    if len(program.objective.values) or not all(isinstance(rows, LinearRows) for rows in program.rows):
+        return False
+    return bool(program.pieces) and int(program.discrete.sum()) == sum(p.size for p in program.pieces)
+
+
+def _settings(program: Program) -> dict[str, Any]:
+    """Our settings for a program."""
+    return {**SETTINGS, **(WITHOUT_CUTS if pieces_only(program) else {})}
 
 
 def _configure(model: Any, limits: Limits, settings: Mapping[str, Any], spent: float) -> None:

@@ -84,7 +84,7 @@ def offset(layer: Layer) -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)
 class _Graph:
-    """The affine parts of a network: for each layer a matrix for each of its inputs (None: not linear) and an offset."""
+    """The affine parts of a network: for each layer a matrix for each input (None: not linear) and an offset."""
 
     network: Network
     maps: Mapping[str, list[np.ndarray | None]]

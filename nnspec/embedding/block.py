@@ -39,7 +39,7 @@ def network_block(network: Network, names: Sequence[str], lo: Sequence[float], h
         for k, y in enumerate(outputs)
     )
     problem = Problem(network.name, {network.name: network}, {}, variables, Objective("satisfy", None), constraints)
-    compiled = compile_problem(problem, encoding, backend=backend)
+    compiled = compile_problem(problem, encoding, backend="pyscipopt" if backend == "scip" else backend)
     program = compiled.program
     assert compiled.runs is not None
     for k, y in enumerate(outputs):

@@ -10,6 +10,7 @@ from typing import Any
 
 from nnspec.embedding.block import network_block
 from nnspec.embedding.models import entries, fit, library_of
+from nnspec.embedding.start import assist
 from nnspec.errors import Diagnostic, UnsupportedError, UsageError
 from nnspec.formats import read_network
 from nnspec.problem.network import Network
@@ -76,6 +77,7 @@ def embed(model: Any, network: str | os.PathLike[str] | Network | TrainedNetwork
     inputs = [variables[j] for j in block.inputs]
     library.equate(model, holder, name, list(zip(inputs, given)))
     y = [variables[j] for j in block.outputs]
+    assist(model, library.name, name, trained.network, block, variables, given)
     part = Part(name, trained, tuple(inputs), tuple(y), tuple(ranges), program.columns, int(program.discrete.sum()),
                 program.row_count, holder, dict(block.errors))  # fmt: skip
     return y, part

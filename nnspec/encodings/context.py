@@ -22,10 +22,15 @@ DEFAULTS: dict[str, dict[str, str]] = {
         "tanh": "exact", "sigmoid": "exact", "softplus": "exact", "silu": "exact", "gelu": "envelope_binary",
         "softmax": "exact", "maxpool": "bigm", "l0": "bigm", "logic": "indicator", "squares": "objective",
     },
+    "pyscipopt": {"relu": "sos1"},
     **{name: dict.fromkeys(("tanh", "sigmoid", "softplus", "silu", "gelu"), "envelope_binary")
        for name in ("highs", "pyomo:highs", "pyomo:appsi_highs", "pyomo:gurobi_direct")},
 }  # fmt: skip
-"""Template by kind; "" for every backend, other keys are names of backends that do better with another one."""
+"""Template by kind; "" for every backend, other keys are names of backends that do better with another one.
+
+"pyscipopt" are models of a user, which SCIP solves with its own settings: there sos1 is faster than bigm, while with
+the settings of our backend bigm is faster than sos1 (benchmarks/encodings_relu.py, docs/benchmarks.md).
+"""
 
 
 @dataclass(eq=False)
@@ -97,9 +102,15 @@ class Block:
 
     def variables(self, role: str, lo: np.ndarray | float = -np.inf, hi: np.ndarray | float = np.inf,
                   kind: str = "real", complete: Recipe | None = None) -> Affine:  # fmt: skip
-        """New variables, one an entry, named after the neurons: 'f.h1.active[3,0]'."""
+        """New variables, one an entry, named after the neurons: 'f.h1.active[3,0]'.
+
+        Binaries choose the pieces of the activation, and `Program.pieces` lists them unless it jumps.
+        """
         name = f"{self.path}.{role}" if role else self.path
-        return self.program.add_variables(name, (self.size,), lo, hi, kind, (self.words,), self.span, complete)
+        new = self.program.add_variables(name, (self.size,), lo, hi, kind, (self.words,), self.span, complete)
+        if kind == "binary" and self.activation.kind not in ("sign", "step"):
+            self.program.pieces.append(new.columns)
+        return new
 
     def part(self, entries: np.ndarray) -> Block:
         """The block of some entries."""

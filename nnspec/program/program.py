@@ -96,6 +96,8 @@ class Program:
         self.rows: list[Rows] = []
         self.sense = "minimize"  # "minimize" | "maximize"
         self.objective: Quadratic = Quadratic.of(0.0)
+        self.pieces: list[np.ndarray] = []
+        """Columns of binaries that say on which piece of its continuous activation a neuron is."""
         self._starts: list[int] = []
         self._names: set[str] = set()
         self._size = 0
@@ -321,7 +323,7 @@ class Program:
         new = Program(self.name)
         new.blocks, new._starts, new._names = list(self.blocks), list(self._starts), set(self._names)
         new._size, new._lo, new._hi, new._kind = self._size, self._lo.copy(), self._hi.copy(), self._kind.copy()
-        new.sense, new.objective = self.sense, self.objective
+        new.sense, new.objective, new.pieces = self.sense, self.objective, list(self.pieces)
         return new
 
     def without_recipes(self) -> Program:

@@ -69,3 +69,17 @@ def test_every_template_has_the_same_optimum(template):
     result, _ = check(p, {"relu": template}, time=10.0)
     reference, _ = check(p, {"relu": "bigm"}, time=10.0)
     assert abs(result.objective - reference.objective) < 1e-5
+
+
+def test_cuts_are_off_for_networks_alone():
+    """SCIP's cutting planes are switched off where all binaries choose pieces of ReLUs, and nowhere else."""
+    from nnspec.backends.scip import WITHOUT_CUTS, pieces_only
+
+    alone = one_neuron(np.array([1.0, -1.0]), 0.1, np.array([0.3, 0.2]))
+    integer = Problem(alone.name, alone.networks, {}, {n: Variable(n, -1.0, 1.0, "int") for n in alone.variables},
+                      alone.objective)  # fmt: skip
+    assert pieces_only(compile_problem(alone, {"relu": "bigm"}).program)
+    assert not pieces_only(compile_problem(integer, {"relu": "bigm"}).program)
+    assert not pieces_only(compile_problem(alone, {"relu": "sos1"}).program)
+    result, _ = check(alone, {"relu": "bigm"}, time=10.0)
+    assert WITHOUT_CUTS.items() <= dict(result.settings).items()

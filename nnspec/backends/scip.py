@@ -5,7 +5,9 @@ optimum was seen with it on a nonlinear model and our own orderings do its work;
 since losses that reach zero have no relative gap. The LP solver gets no cut-off (lp/disablecutoff = 1): told to stop at
 it, SoPlex stopped in LPs whose optimum, by HiGHS, was far below, and SCIP pruned known solutions. With SCIP 10.0.2 and
 a cut-off 5 to 80 % above a known value that happened in 18 of 240 runs on small smooth networks (tanh, gelu), in none
-of 240 with this setting; nodes and times of other models did not change. SCIP still prunes by the LP's value.
+of 240 with this setting. SCIP still prunes by the LP's value. Programs that are linear but for integers, indicators and
+sets keep the cut-off: nothing of the kind was seen there, and without it a trained 10-30-30-1 network took five times
+the nodes.
 Cutting planes are off for linear programs whose only binaries choose the pieces of activations: those that SCIP finds
 in big-M rows cost more than half of its time and save less (benchmarks/encodings_relu.py, docs/benchmarks.md).
 """
@@ -26,7 +28,7 @@ from nnspec.backends.common import announce, feasible_starts, in_thread, result_
 from nnspec.backends.interface import Availability, BackendProgress, BackendResult, OnProgress, Takes
 from nnspec.backends.scip_model import build
 from nnspec.program import Program
-from nnspec.program.rows import LinearRows, UnivariateRows
+from nnspec.program.rows import IndicatorRows, LinearRows, SosRows, UnivariateRows
 from nnspec.status import Limits, Status
 
 SETTINGS: dict[str, Any] = {"misc/usesymmetry": 0, "limits/absgap": tolerances.GAP_ABSOLUTE, "lp/disablecutoff": 1}
@@ -114,16 +116,23 @@ def smooth(program: Program) -> bool:
     return any(isinstance(rows, UnivariateRows) and rows.function not in ("abs", "power") for rows in program.rows)
 
 
+def mixed_integer_linear(program: Program) -> bool:
+    """Whether a program is linear but for integers, indicators and special ordered sets."""
+    linear = all(isinstance(rows, LinearRows | IndicatorRows | SosRows) for rows in program.rows)
+    return linear and not len(program.objective.values)
+
+
 def pieces_only(program: Program) -> bool:
     """Whether a program is linear but for binaries that choose the pieces of activations."""
-    if len(program.objective.values) or not all(isinstance(rows, LinearRows) for rows in program.rows):
+    if not mixed_integer_linear(program) or not all(isinstance(rows, LinearRows) for rows in program.rows):
         return False
     return bool(program.pieces) and int(program.discrete.sum()) == sum(p.size for p in program.pieces)
 
 
 def _settings(program: Program) -> dict[str, Any]:
     """Our settings for a program."""
-    return {**SETTINGS, **(WITHOUT_CUTS if pieces_only(program) else {})}
+    linear = {"lp/disablecutoff": 2} if mixed_integer_linear(program) else {}
+    return {**SETTINGS, **linear, **(WITHOUT_CUTS if pieces_only(program) else {})}
 
 
 def _configure(model: Any, limits: Limits, settings: Mapping[str, Any], spent: float) -> None:

@@ -146,7 +146,7 @@ def test_what_is_refused():
     with pytest.raises(nnspec.UsageError, match="takes 2 inputs, and x has 1"):
         nnspec.embed(model, net, x[:1])
     with pytest.raises(nnspec.UsageError, match=r"input 1 .* no finite bounds"):
-        nnspec.embed(model, net, x)
+        nnspec.embed(model, net, x, encoding={"relu": "bigm"})
     assert model.getNConss() == 0
     nnspec.embed(model, net, x, bounds=[(0, 1), (0, 5)])
     with pytest.raises(nnspec.UsageError, match="Pyomo, PySCIPOpt and gurobipy"):

@@ -99,7 +99,7 @@ def test_embedding_rests_on_them(host):
     host.row(-1, x[0] + x[1], 1)
     host.row(-1, x[0] - x[1], 1)
     with pytest.raises(nnspec.UsageError, match=r"NNS342.*input 0 of the network"):
-        nnspec.embed(host.model, net, x, name="early")
+        nnspec.embed(host.model, net, x, name="early", encoding={"relu": "bigm"})
     host.row(-2, x[0], 2)
     y, part = nnspec.embed(host.model, net, x)
     assert part.input_bounds[0] == pytest.approx((-2, 2))

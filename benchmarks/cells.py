@@ -14,15 +14,25 @@ import json
 import subprocess
 import sys
 import time
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from nnspec.problem.problem import Problem
 
 INSTANCES = {
     "n30": ("N=30, d=2, H=2, sse", 5), "n100": ("N=100, d=2, H=2, sse", 30), "n30d4": ("N=30, d=4, H=2, sse", 60),
     "n12h3": ("N=12, d=2, H=3, sse", 10), "n30l1": ("N=30, d=2, H=2, sae", 60),
     "errors": ("N=700, d=2, H=2 step, errors, two clouds", 60), "petal": ("Iris petals, H=2, sse", 30),
+    "decay12": ("N=12, d=2, H=2, sse, decay .02", 5), "decay12h3": ("N=12, d=2, H=3, sse, decay .02", 30),
+    "decayxor": ("XOR -1/1, H=2, sse, decay .05", 5), "decay30": ("N=30, d=2, H=2, sse, decay .02", 60),
+    "huber30": ("N=30, d=2, H=2, huber", 60), "squared30": ("N=30, d=2, H=2, squared hinge", 60),
     "iris1": ("Iris, four features, H=1, sse", 20), "iris2": ("Iris, four features, H=2, sse", 600),
 }  # fmt: skip
+GENERAL = {"decay12": (12, 2), "decay12h3": (12, 3), "decayxor": (4, 2), "decay30": (30, 2), "huber30": (30, 2),
+           "squared30": (30, 2)}  # fmt: skip
+"""Samples and neurons of the instances of the general search."""
 
 
 def instance(name: str) -> tuple[np.ndarray, np.ndarray, int, str, str]:
@@ -37,7 +47,11 @@ def instance(name: str) -> tuple[np.ndarray, np.ndarray, int, str, str]:
         x, label = load_iris(return_X_y=True)
         x = x[:, 2:] if name == "petal" else x
         return (x - x.mean(0)) / x.std(0), (label == 1) * 1.0, 1 if name == "iris1" else 2, "relu", "sse"
-    n, d, neurons = {"n30": (30, 2, 2), "n100": (100, 2, 2), "n30d4": (30, 4, 2), "n12h3": (12, 2, 3),
+    if name == "decayxor":
+        corners = np.array([[-1, -1], [-1, 1], [1, -1], [1, 1]], dtype=float)
+        return corners, -corners[:, 0] * corners[:, 1], 2, "relu", "sse"
+    sizes = {name: (n, 2, h) for name, (n, h) in GENERAL.items()}
+    n, d, neurons = {**sizes, "n30": (30, 2, 2), "n100": (100, 2, 2), "n30d4": (30, 4, 2), "n12h3": (12, 2, 3),
                      "n30l1": (30, 2, 2)}[name]  # fmt: skip
     r = np.random.RandomState(1)
     x = r.uniform(-1, 1, (n, d))
@@ -47,12 +61,12 @@ def instance(name: str) -> tuple[np.ndarray, np.ndarray, int, str, str]:
 
     y = relu(1.5 * x[:, 0] - x[:, 1] + 0.2) - 1.2 * relu(0.5 * x[:, 0] + 1.3 * x[:, 1] - 0.1)
     y = y + 0.3 * relu(-x[:, 0] + 0.4 * x[:, 1]) + 0.1 * r.randn(n)
-    return x, y, neurons, "relu", "sae" if name == "n30l1" else "sse"
+    if name == "squared30":
+        return x, (y > np.median(y)) * 1.0, neurons, "relu", "squared_hinge"
+    return x, y, neurons, "relu", {"n30l1": "sae", "huber30": "huber"}.get(name, "sse")
 
 
-def run_cells(name: str, limit: float) -> dict[str, object]:
-    from nnspec.engines.cells import CellsEngine
-    from nnspec.engines.interface import Limits
+def problem_of(name: str) -> Problem:
     from nnspec.problem import expression as ex
     from nnspec.problem.data import DataSet
     from nnspec.problem.network import Activation, Layer, Network, Parameter
@@ -65,13 +79,24 @@ def run_cells(name: str, limit: float) -> dict[str, object]:
     out = Layer("out", "dense", ("h",), (1,), Activation(), Parameter.box("f.out.weights", (1, h)),
                 Parameter.box("f.out.bias", (1,)))  # fmt: skip
     network = Network("f", (Layer("in", "input", (), (d,)), hidden, out), ("out",))
-    problem = Problem(name, {"f": network}, {"D": DataSet("D", x, y[:, None])}, {},
-                      Objective("minimize", ex.Loss(kind, "f", "D")))  # fmt: skip
-    o = CellsEngine().solve(problem, Limits(time=limit))
+    goal: ex.Expression = ex.Loss(kind, "f", "D")
+    if name.startswith("decay"):
+        factor = 0.05 if name == "decayxor" else 0.02
+        goal = ex.Sum((goal, ex.Product((ex.Constant(factor), ex.Size("l2", "f")))))
+    return Problem(name, {"f": network}, {"D": DataSet("D", x, y[:, None])}, {}, Objective("minimize", goal))
+
+
+def run_cells(name: str, limit: float) -> dict[str, object]:
+    from nnspec.engines.cells import CellsEngine
+    from nnspec.engines.interface import Limits
+
+    o = CellsEngine().solve(problem_of(name), Limits(time=limit))
     return {"status": o.status.value, "value": o.objective, "bound": o.bound, "nodes": o.nodes}
 
 
 def run_solver(name: str, limit: float, solver: str) -> dict[str, object]:
+    if name in GENERAL:
+        return run_reductions(name, limit, solver)
     x, y, neurons, _, kind = instance(name)
     box = 30.0  # the largest reduced weight of the known optima is 28.5 (N=12, H=3)
     big = box * (np.abs(x).sum(1).max() + 1)
@@ -84,6 +109,24 @@ def run_solver(name: str, limit: float, solver: str) -> dict[str, object]:
     return {"value": min(r[0] for r in results), "bound": min(r[1] for r in results), "status": "optimal" if all(
         r[0] - r[1] <= 1e-6 * abs(r[0]) + 1e-9 or r[1] >= min(q[0] for q in results) * (1 - 1e-6) for r in results
     ) else "limit"}  # fmt: skip
+
+
+def run_reductions(name: str, limit: float, solver: str) -> dict[str, object]:
+    """The same on nnspec's own reduced program, boxes of 30 on all weights."""
+    from dataclasses import replace
+
+    from nnspec.engines.interface import Limits
+    from nnspec.engines.run import solve_problem
+
+    problem = problem_of(name)
+    network = problem.networks["f"]
+    layers = tuple(replace(
+        x, **{k: replace(p, lo=np.full(p.shape, -30.0), hi=np.full(p.shape, 30.0))
+              for k, p in (("weights", x.weights), ("bias", x.bias)) if p is not None}
+    ) for x in network.layers)  # fmt: skip
+    boxed = replace(problem, networks={"f": replace(network, layers=layers)})
+    o = solve_problem(boxed, Limits(time=limit), engine="solver", backend=solver)
+    return {"status": o.status.value, "value": o.objective, "bound": o.bound, "nodes": o.nodes}
 
 
 def _scip(x: np.ndarray, y: np.ndarray, signs: list[float], kind: str, box: float, big: float, limit: float

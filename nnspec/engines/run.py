@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from nnspec.engines.choose import choose
+from nnspec.engines.choose import choose, engine_named
 from nnspec.engines.interface import Engine, Limits, OnProgress, Outcome, Progress, Status
 from nnspec.problem.evaluate import objective, violations
 from nnspec.problem.problem import Point, Problem
@@ -51,7 +51,12 @@ def solve_problem(problem: Problem, limits: Limits = Limits(), engine: str = "au
     for line in choice.reasons:
         say(line)
     if choice.engine.name != "solver" or not (reductions or run.symmetric):
-        return run.direct(choice.engine)
+        outcome = run.direct(choice.engine)
+        if not (engine == "auto" and outcome.status is Status.LIMIT and "relaxation" in outcome.evidence):
+            return outcome
+        say(f"engine {choice.engine.name}: {outcome.evidence['relaxation']}; on to the solver")
+        run.messages.clear()
+        return run.reduced(engine_named("solver"), reductions)
     return run.reduced(choice.engine, reductions, trivial=backend is None and not encodings)
 
 

@@ -31,6 +31,9 @@ MEMORY = 4000.0
 """Megabytes for the half-planes of `errors` where the user gives no limit."""
 
 
+_WITHOUT_FILES = "the search under limits on numbers of weights, with weight decay, huber or squared_hinge"
+
+
 class CellsEngine:
     """Exact training of one hidden layer by branch-and-bound over activation patterns."""
 
@@ -58,8 +61,8 @@ class CellsEngine:
         refresh(Path(__file__).parent)
         if cells.kind == "errors":
             return _solve_errors(problem, cells, limits, on_progress, stop)
-        if cells.supports:
-            return _solve_supports(problem, cells, limits, start, on_progress, stop, self.evidence, self.checkpoint)
+        if cells.supports or cells.general:
+            return _solve_union(problem, cells, limits, start, on_progress, stop, self.evidence, self.checkpoint)
         return _solve(problem, cells, limits, start, on_progress, stop, self.evidence, self.checkpoint)
 
 
@@ -160,17 +163,17 @@ def _write(path: str | Path, cells: CellProblem, normal: Normal, state: State, p
     return None
 
 
-def _solve_supports(problem: Problem, cells: CellProblem, limits: Limits, start: tuple[Point, ...],
+def _solve_union(problem: Problem, cells: CellProblem, limits: Limits, start: tuple[Point, ...],
                     on_progress: OnProgress | None, stop: threading.Event | None, path: str | Path | None,
                     checkpoint: str | Path | None) -> Outcome:  # fmt: skip
     from nnspec.engines.cells.checkpoint import CheckpointError
     from nnspec.engines.cells.union import Union
 
     if checkpoint is not None and Path(checkpoint).exists():
-        raise CheckpointError(f"{checkpoint}: the search under limits on numbers of weights keeps no checkpoints")
+        raise CheckpointError(f"{checkpoint}: {_WITHOUT_FILES} keeps no checkpoints")
     out = Union(problem, cells, limits, on_progress, stop).run(start)
     missing = [(path, "evidence file"), (checkpoint if out.status is not Status.OPTIMAL else None, "checkpoint")]
-    more = tuple(f"no {what}: none is kept under limits on numbers of weights" for p, what in missing if p is not None)
+    more = tuple(f"no {what}: {_WITHOUT_FILES} keeps none" for p, what in missing if p is not None)
     return replace(out, messages=(*out.messages, *more))
 
 

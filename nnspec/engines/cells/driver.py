@@ -33,6 +33,11 @@ FIRST_BUDGET = 20_000
 BUDGET_NODES = 400_000
 
 
+def polytope_room(r: int) -> int:
+    """Vertices that a polytope of cones in dimension r may have: more than nearly all cells of arrangements need."""
+    return {1: 4, 2: 4, 3: 64, 4: 160, 5: 400}.get(r, 1500 if r < 8 else 4000)
+
+
 class Stopped(Exception):
     """A limit or the user ended the search."""
 
@@ -79,7 +84,7 @@ class Search:
         self.cone = cone_coordinates(self.normal.z)
         self.size = self.neurons * self.normal.box.shape[3] + 1
         r = self.cone.shape[1]
-        self.room = {1: 4, 2: 4, 3: 64, 4: 160, 5: 400}.get(r, 1500 if r < 8 else 4000)
+        self.room = polytope_room(r)
         self.kernel = kernel_for(self.normal, self.neurons, self.control)
         self.pool = ThreadPoolExecutor(max_workers=self.threads)
         if self.memory is not None:
@@ -143,7 +148,7 @@ class Search:
             if top <= self.gap_absolute:
                 return 0.0
             if s.open is None:
-                instance = build(self.normal, self.cone, s.order, s.proven)
+                instance = self.instance()
                 loss, s.theta, s.signs = (
                     (s.best_loss, s.best.copy(), s.best_signs) if whole and s.best is not None else
                     self.kernel.improve(np.array(s.order), s.theta, s.signs, 40, self.seed)
@@ -155,7 +160,7 @@ class Search:
                 else:
                     s.proven[n:] = [s.proven[-1]] if len(s.proven) == n else s.proven[n:]
             else:
-                instance, due = build(self.normal, self.cone, s.order, s.proven), True
+                instance, due = self.instance(), True
             if due:
                 assert instance is not None
                 bound = self.prove(instance, whole)
@@ -174,6 +179,10 @@ class Search:
             self.check()
             self.grow()
 
+    def instance(self) -> Instance | None:
+        """The doll of the samples `order`; None if they do not span."""
+        return build(self.normal, self.cone, self.state.order, self.state.proven)
+
     def try_everywhere(self) -> None:
         """A doll's network, moved downhill on all samples, may be a new incumbent."""
         s, everything = self.state, np.arange(self.normal.samples)
@@ -189,7 +198,7 @@ class Search:
     def seed_order(self) -> list[int]:
         """Samples that span, far from each other; newest first."""
         z = self.cone
-        order = [int(np.argmax(np.linalg.norm(self.normal.z, axis=1)))]
+        order = [self.farthest()]
         q = z[order[0]][:, None]
         while len(order) < z.shape[1]:
             left = np.linalg.norm(z - (z @ q) @ q.T, axis=1)
@@ -198,6 +207,10 @@ class Search:
             q = np.hstack([q, (v / np.linalg.norm(v))[:, None]])
             order.insert(0, i)
         return order
+
+    def farthest(self) -> int:
+        """The sample that the first doll begins with."""
+        return int(np.argmax(np.linalg.norm(self.normal.z, axis=1)))
 
     def grow(self) -> None:
         """Put the sample that the current network gets most wrong in front."""

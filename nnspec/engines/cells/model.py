@@ -8,26 +8,47 @@ Here theta_k = v_k (w_k, b_k), and the inverse is any split of the scale that re
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from nnspec.engines.cells.supports import Support, counting_limit, counting_terms, supports
 from nnspec.problem import expression as ex
+from nnspec.problem.forward import activate
 from nnspec.problem.losses import default_margin, signs
 from nnspec.problem.network import Activation, Layer, Network, Parameter
 from nnspec.problem.problem import Point, Problem
+from nnspec.reductions.structure import penalties
 
 HOMOGENEOUS = ("relu", "leaky_relu", "abs")
 SQUARED = ("sse", "mse")
 LINEAR = ("sae", "mae", "pinball", "hinge", "max_error")
-LOSSES = (*SQUARED, *LINEAR, "errors")
+SMOOTH = ("huber", "squared_hinge")
+LOSSES = (*SQUARED, *LINEAR, *SMOOTH, "errors")
 THRESHOLD = ("step", "sign")
 
 
 @dataclass(frozen=True, eq=False)
+class Decay:
+    """Factors of squares: of each hidden weight and bias (d + 1,), of output weights, of the output bias."""
+
+    hidden: np.ndarray
+    output: float
+    constant: float
+
+    def scale(self, theta: np.ndarray) -> float:
+        """The output weight that is best for |v| (w, b) = theta: v^4 = |D theta|^2 / output."""
+        return float(np.sum(self.hidden * theta**2) / self.output) ** 0.25 if self.output > 0 else 0.0
+
+    def of_inputs(self, inputs: np.ndarray) -> Decay:
+        """For some of the inputs only."""
+        return replace(self, hidden=self.hidden[np.append(inputs, len(self.hidden) - 1)])
+
+
+@dataclass(frozen=True, eq=False)
 class CellProblem:
-    """One hidden layer of H neurons on N samples; objective = scale * loss + offset.
+    """One hidden layer of H neurons on N samples; objective = scale * (loss + decay) + offset.
 
     x (N, d) and y (N,); weights (N,) multiplicities, times 1/N for means. lo, hi (H, d + 1): boxes of (w_k, b_k), b
     fixed to 0 without a bias; out_lo, out_hi (H,): of v_k; c_lo, c_hi: of the output bias (0, 0 without one).
@@ -51,6 +72,8 @@ class CellProblem:
     c_hi: float
     quantile: float = 0.5
     margin: float = 1.0
+    delta: float = 1.0
+    decay: Decay | None = None  # in units of the loss: divided by `scale`
     supports: tuple[Support, ...] = ()  # the problem is the union of its restrictions to these, if there are any
     rows: np.ndarray | None = None  # of a restriction: its neurons and inputs in the whole network
     inputs: np.ndarray | None = None
@@ -59,12 +82,22 @@ class CellProblem:
     def neurons(self) -> int:
         return int(self.lo.shape[0])
 
+    @property
+    def general(self) -> bool:
+        """Whether the general search (`search_convex`) is needed."""
+        return self.kind in SMOOTH or self.decay is not None
+
     def point(self, theta: np.ndarray, sign: np.ndarray, c: float) -> Point:
         """The network with v_k (w_k, b_k) = theta_k (H, d + 1), sign(v_k) = sign_k and output bias c."""
         count, columns = theta.shape
         v = np.zeros(count)
         w = np.zeros((count, columns))
         for k in range(count):
+            if self.decay is not None and self._constant(theta[k]):
+                output = sign[k] * float(activate(self.activation, theta[k, -1:] * sign[k])[0])
+                if self.c_lo <= c + output <= self.c_hi:  # a neuron that is a constant belongs into the output bias
+                    c += output
+                    continue
             limit = self.out_hi[k] if sign[k] > 0 else -self.out_lo[k]
             direction = theta[k] * sign[k]
             bound = np.where(direction > 0, self.hi[k], -self.lo[k])
@@ -74,7 +107,10 @@ class CellProblem:
             norm = float(np.linalg.norm(theta[k]))
             if norm == 0.0 or limit <= 0.0:
                 continue
-            s = min(max(np.sqrt(norm), min(least, 1e300)), limit)
+            s = np.sqrt(norm)
+            if self.decay is not None and self.decay.output > 0:
+                s = max(self.decay.scale(theta[k]), 1e-4 * s)  # a neuron that costs nothing: the penalty's infimum is 0
+            s = min(max(s, min(least, 1e300)), limit)
             v[k] = sign[k] * s
             w[k] = np.clip(direction / s, self.lo[k], self.hi[k])
         if self.rows is not None and self.inputs is not None:
@@ -88,6 +124,12 @@ class CellProblem:
         if self.output.bias is not None:
             values[self.output.bias.name] = np.array([min(max(c, self.c_lo), self.c_hi)])
         return Point(values, {})
+
+    def _constant(self, theta: np.ndarray) -> bool:
+        """Whether nothing but the bias of a neuron is there, and neither it nor the output bias decays."""
+        decay = self.decay
+        return decay is not None and self.output.bias is not None and decay.constant == 0 and decay.hidden[-1] == 0 \
+            and not np.any(theta[:-1])  # fmt: skip
 
     def threshold_point(self, planes: tuple[np.ndarray, ...], negated: bool) -> Point:
         """Step or sign neurons that decide positive on the union of the half-planes w.x + b > 0 (negated: off it)."""
@@ -133,9 +175,11 @@ def recognise(problem: Problem) -> CellProblem | str:
         return "the cells engine takes no enforced symmetries"
     constant, terms = ex.linear_terms(problem.objective.expression)
     losses = [(c, e) for c, e in terms if isinstance(e, ex.Loss)]
-    prices = [(c, e) for c, e in terms if not isinstance(e, ex.Loss)]
+    others = [(c, e) for c, e in terms if not isinstance(e, ex.Loss)]
+    squares = [(c, e) for c, e in others if isinstance(e, ex.Size) and e.kind == "l2"]
+    prices = [(c, e) for c, e in others if not (isinstance(e, ex.Size) and e.kind == "l2")]
     if len(losses) != 1 or not counting_terms(prices, losses[0][1].network):
-        return "the cells engine takes one loss as its objective, with no penalties but on l0, neurons and inputs"
+        return "the cells engine takes one loss as its objective, and penalties l2 and on l0, neurons and inputs"
     factor, loss = losses[0]
     if not all(counting_limit(c.expression, loss.network) for c in problem.constraints):
         return "the cells engine takes no constraints but upper limits on l0, neurons and inputs"
@@ -143,9 +187,9 @@ def recognise(problem: Problem) -> CellProblem | str:
         return "the cells engine takes a positive multiple of one loss"
     if loss.kind not in LOSSES:
         return f"the cells engine does not take the loss {loss.kind} (it takes {', '.join(LOSSES)})"
-    others = [n.name for n in problem.networks.values() if n.name != loss.network and n.free]
-    if others:
-        return f"the cells engine trains one network, and {others[0]} is to be trained too"
+    trained = [n.name for n in problem.networks.values() if n.name != loss.network and n.free]
+    if trained:
+        return f"the cells engine trains one network, and {trained[0]} is to be trained too"
     network = problem.networks[loss.network]
     chain = network.chain()
     if chain is None or len(chain) != 2 or any(layer.kind != "dense" for layer in chain):
@@ -164,6 +208,11 @@ def recognise(problem: Problem) -> CellProblem | str:
             return f"the cells engine trains all weights; {p.name} is fixed"
         if p.kind != "real":
             return f"the cells engine takes real weights only; {p.name} has other domains"
+    decay = _decay(problem, squares, network, hidden, output)
+    if isinstance(decay, str):
+        return decay
+    if decay is not None and loss.kind in ("errors", "max_error"):
+        return f"the cells engine takes no weight decay with the loss {loss.kind}"
     budgets = [(network.l0, sum(p.size for p in network.parameters))]
     budgets += [(layer.l0, sum(p.size for p in layer.parameters)) for layer in chain]
     counted = bool(prices or problem.constraints) or any(k is not None and k < size for k, size in budgets)
@@ -173,7 +222,7 @@ def recognise(problem: Problem) -> CellProblem | str:
     if data.samples == 0 or data.y.shape[1] != 1:
         return "the cells engine takes one target column"
     y = data.y[:, 0].astype(float)
-    if loss.kind in ("hinge", "errors"):
+    if loss.kind in ("hinge", "squared_hinge", "errors"):
         y = signs(y)
     weights = np.ones(data.samples) if data.weights is None else np.asarray(data.weights, dtype=float)
     if np.any(weights <= 0) or not np.all(np.isfinite(weights)):
@@ -188,7 +237,8 @@ def recognise(problem: Problem) -> CellProblem | str:
     cells = CellProblem(
         network, hidden, output, hidden.activation, loss.kind, np.asarray(data.x, dtype=float), y, weights,
         factor, constant, boxes[0], boxes[1], boxes[2], boxes[3], boxes[4], boxes[5], 0.5 if loss.q is None else loss.q,
-        default_margin(loss.kind) if loss.margin is None else loss.margin,
+        default_margin(loss.kind) if loss.margin is None else loss.margin, 1.0 if loss.delta is None else loss.delta,
+        None if decay is None else Decay(decay.hidden / factor, decay.output / factor, decay.constant / factor),
     )  # fmt: skip
     if loss.kind == "errors":
         return _threshold_reason(cells) or cells
@@ -196,6 +246,26 @@ def recognise(problem: Problem) -> CellProblem | str:
         return cells
     found = supports(problem, cells, prices)
     return found if isinstance(found, str) else replace(cells, supports=found)
+
+
+def _decay(problem: Problem, terms: Sequence[tuple[float, ex.Size]], network: Network, hidden: Layer, output: Layer
+           ) -> Decay | str | None:  # fmt: skip
+    """The l2 terms of the objective, or why they are not taken."""
+    if not terms:
+        return None
+    for c, e in terms:
+        if e.neuron is not None or e.network != network.name or not 0 <= c < np.inf:
+            return "the cells engine takes l2 of the trained network, its layers and tensors, with factors >= 0"
+    total = penalties(problem, "l2")
+
+    def of(p: Parameter | None) -> float:
+        return 0.0 if p is None else total.get(p.name, 0.0)
+
+    factors = np.append(np.full(hidden.weights.shape[1], of(hidden.weights)), of(hidden.bias))  # type: ignore[union-attr]
+    decay = Decay(factors, of(output.weights), of(output.bias))
+    if bool(np.any(factors > 0)) != (decay.output > 0):
+        return "the cells engine takes decay of hidden and output weights together: otherwise the scale undoes it"
+    return decay if decay.output > 0 or decay.constant > 0 else None
 
 
 def _threshold_reason(cells: CellProblem) -> str | None:

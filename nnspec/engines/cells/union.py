@@ -1,4 +1,5 @@
-"""The best of several restricted problems (see `supports`), each searched for networks below the incumbent of all.
+"""The best of several restricted problems, each searched for networks below the incumbent of all: supports under limits
+on numbers of weights (see `supports`), and the signs of the output weights in the general search (see `form`).
 
 The bound of the whole is the least of the restrictions' bounds. Each begins with a local search; then they are proven
 in the order of what it found, so that most of them are cut by the incumbent of another one while their subsets of the
@@ -11,8 +12,14 @@ import os
 import threading
 import time
 from dataclasses import dataclass
+from functools import partial
+from typing import Any, Protocol
 
+import numpy as np
+
+from nnspec.engines.cells.convex import ConvexSearch
 from nnspec.engines.cells.driver import Search, State, Stopped
+from nnspec.engines.cells.form import Form, make, sign_vectors
 from nnspec.engines.cells.model import CellProblem
 from nnspec.engines.cells.normal import REACH, Normal, denormalise, normalise
 from nnspec.engines.cells.supports import restrict
@@ -22,24 +29,97 @@ from nnspec.problem.problem import Point, Problem
 from nnspec.tolerances import GAP_ABSOLUTE, proven
 
 
+class Part(Protocol):
+    """One restricted problem: its search, a proven bound on its objective, and the way between the two."""
+
+    search: Search
+    bound: float
+
+    def value(self, loss: float) -> float:
+        """The objective of a value of the search, prices included."""
+
+    def loss(self, value: float) -> float:
+        """The inverse of `value`."""
+
+    def point(self, state: State) -> Point | None:
+        """The search's incumbent as a network of the whole problem."""
+
+    def take(self, point: Point) -> None:
+        """Begin with a known network where it belongs to this part."""
+
+
 @dataclass(eq=False)
-class _Part:
+class SupportPart:
+    """The networks with a support, for the losses with kernels of their own."""
+
     cells: CellProblem
     normal: Normal
     search: Search
-    bound: float
+    bound: float = -np.inf
 
     @property
     def unit(self) -> float:
         return self.cells.scale * self.normal.unit_loss
 
     def value(self, loss: float) -> float:
-        """A normalised loss as an objective, the price of the support included."""
         return self.cells.offset + self.unit * (loss + self.normal.merged)
 
     def loss(self, value: float) -> float:
-        """The inverse of `value`."""
         return (value - self.cells.offset) / self.unit - self.normal.merged
+
+    def point(self, state: State) -> Point | None:
+        if state.best is None:
+            return None
+        return self.cells.point(*denormalise(self.normal, self.cells, state.best, state.best_signs))
+
+    def take(self, point: Point) -> None:
+        """Local search is quicker than to tell what a network means for each support."""
+
+
+@dataclass(eq=False)
+class SignPart:
+    """The networks of the general search with fixed signs of the output weights."""
+
+    form: Form
+    search: Search
+    bound: float = -np.inf
+
+    def value(self, loss: float) -> float:
+        return self.form.offset + self.form.unit * loss
+
+    def loss(self, value: float) -> float:
+        return (value - self.form.offset) / self.form.unit
+
+    def point(self, state: State) -> Point | None:
+        return None if state.best is None else self.form.point(state.best)
+
+    def take(self, point: Point) -> None:
+        z = self.form.unknowns(point)
+        if z is not None and isinstance(self.search, ConvexSearch):
+            self.search.begin(z)
+
+
+def parts_of(cells: CellProblem, limits: Limits, began: float, stop: threading.Event | None) -> list[Part]:
+    """A part for each support, in the general search one for each support and choice of signs."""
+    options: dict[str, Any] = {"deadline": began + limits.time if limits.time is not None else None,
+                               "node_limit": limits.nodes, "stop": stop,
+                               "memory": None if limits.memory is None else 1e6 * limits.memory}  # fmt: skip
+    threads, parts = limits.threads or os.cpu_count() or 1, list[Part]()
+    for problem in [restrict(cells, s) for s in cells.supports] or [cells]:
+        if cells.general:
+            for signs in sign_vectors(problem):
+                form = make(problem, signs)
+                parts.append(SignPart(form, ConvexSearch(form, 0.99 * limits.gap, GAP_ABSOLUTE / form.unit, threads,
+                                                         limits.seed, **options)))  # fmt: skip
+        else:
+            normal = normalise(problem)
+            absolute = GAP_ABSOLUTE / (problem.scale * normal.unit_loss)
+            parts.append(SupportPart(problem, normal, Search(normal, problem.neurons, 0.99 * limits.gap, absolute,
+                                                             threads, limits.seed, **options)))  # fmt: skip
+    return parts
+
+
+_RELAXATION = "the boxes keep weights from the scale that the weight decay asks for, which its bound does not know of"
 
 
 class Union:
@@ -53,33 +133,24 @@ class Union:
         self.best = float("inf")
         self.told = (-float("inf"), -float("inf"))  # bound, time
         self.nodes = 0
-        self.parts = [self.part(restrict(cells, support), stop) for support in cells.supports]
-
-    def part(self, cells: CellProblem, stop: threading.Event | None) -> _Part:
-        normal, limits = normalise(cells), self.limits
-        search = Search(
-            normal, cells.neurons, 0.99 * limits.gap, GAP_ABSOLUTE / (cells.scale * normal.unit_loss),
-            limits.threads or os.cpu_count() or 1, limits.seed,
-            self.began + limits.time if limits.time is not None else None, limits.nodes, stop,
-            memory=None if limits.memory is None else 1e6 * limits.memory,
-        )  # fmt: skip
-        part = _Part(cells, normal, search, 0.0)
-        part.bound = part.value(0.0)
-        search.report = lambda state, bound: self.report(part, state, bound)
-        return part
+        self.parts = parts_of(cells, limits, self.began, stop)
+        self.relaxed = cells.decay is not None
+        for part in self.parts:
+            part.bound = part.value(0.0)
+            part.search.report = partial(self.report, part)
 
     def consider(self, point: Point) -> bool:
         """Whether the point is the new incumbent."""
         value = objective(self.problem, point)
-        if self.point is not None and value >= self.best:
+        if not value < self.best:
             return False
         self.point, self.best = point, value
         return True
 
-    def report(self, part: _Part, state: State, bound: float) -> None:
+    def report(self, part: Part, state: State, bound: float) -> None:
         part.bound = max(part.bound, part.value(bound))
-        network = None if state.best is None else denormalise(part.normal, part.cells, state.best, state.best_signs)
-        new = network is not None and self.consider(part.cells.point(*network))
+        point = part.point(state)
+        new = point is not None and self.consider(point)
         now = time.monotonic()
         if self.on_progress is not None and (new or now - self.told[1] > 0.2):
             self.told = (max(self.told[0], self.bound()), now)
@@ -93,6 +164,8 @@ class Union:
         """Solve to the limits."""
         for point in start:
             self.consider(point)
+            for part in self.parts:
+                part.take(point)
         status = Status.OPTIMAL
         messages: tuple[str, ...] = ()
         try:
@@ -110,14 +183,17 @@ class Union:
             for part in self.parts:
                 part.search.pool.shutdown()
         bound = self.bound()
+        evidence: dict[str, object] = {"method": "branch-and-bound over activation patterns",
+                                       "parts": len(self.parts), "reach": REACH}  # fmt: skip
         if status is Status.OPTIMAL and not proven(self.best, bound, self.limits.gap * (1 + 1e-9)):
             status = Status.LIMIT
-        evidence: dict[str, object] = {"method": "branch-and-bound over activation patterns",
-                                       "supports": len(self.parts), "reach": REACH}  # fmt: skip
+            if self.relaxed:
+                evidence["relaxation"] = _RELAXATION
+                messages = (f"{_RELAXATION}: another engine may close the gap",)
         return Outcome(status, self.point, self.best, bound, time.monotonic() - self.began, self.nodes, "cells",
                        evidence=evidence, messages=messages)  # fmt: skip
 
-    def prove(self, part: _Part) -> None:
+    def prove(self, part: Part) -> None:
         """Search one part for networks below the incumbent; raises Stopped with its bound kept."""
         search = part.search
         search.ceiling = part.loss(self.best)

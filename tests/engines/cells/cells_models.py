@@ -15,8 +15,9 @@ INF = math.inf
 
 
 def training(x, y, neurons=1, activation="relu", kind="sse", weights=INF, biases=INF, outputs=INF, output_bias=INF,
-             bias=True, use_output_bias=True, alpha=0.1, q=None, margin=None, counts=None, factor=1.0):
-    """A training problem with the same symmetric box for each group of parameters."""
+             bias=True, use_output_bias=True, alpha=0.1, q=None, margin=None, counts=None, factor=1.0, delta=None,
+             decay=0.0, decay_biases=False):
+    """A training problem with the same symmetric box for each group of parameters, and decay * l2."""
     x = np.asarray(x, dtype=float)
     d = x.shape[1]
     hidden = Layer(
@@ -29,8 +30,11 @@ def training(x, y, neurons=1, activation="relu", kind="sse", weights=INF, biases
         Parameter.box("f.out.bias", (1,), -output_bias, output_bias) if use_output_bias else None,
     )  # fmt: skip
     network = Network("f", (Layer("in", "input", (), (d,)), hidden, out), ("out",))
-    loss = ex.Loss(kind, "f", "D", q=q, margin=margin)
+    loss = ex.Loss(kind, "f", "D", q=q, margin=margin, delta=delta)
     objective = loss if factor == 1.0 else ex.Product((ex.Constant(factor), loss))
+    if decay:
+        size = ex.Size("l2", "f", biases=decay_biases)
+        objective = ex.Sum((objective, ex.Product((ex.Constant(decay), size))))
     data = DataSet("D", x, np.asarray(y, dtype=float).reshape(-1, 1), weights=counts)
     return Problem("test", {"f": network}, {"D": data}, {}, Objective("minimize", objective))
 
@@ -49,7 +53,7 @@ def teacher(n, d=2, seed=1):
 
 
 def scip(x, y, neurons, activation, kind, weights, biases, outputs, output_bias, alpha=0.1, q=0.5, margin=1.0,
-         counts=None, limit=20.0, most=None, prices=None):  # fmt: skip
+         counts=None, limit=20.0, most=None, prices=None, delta=1.0, decay=0.0, decay_biases=False):  # fmt: skip
     """(primal, dual) of the problem as it stands: big-M activations, products of output weights and activations.
 
     `most` limits and `prices` charge numbers of nonzeros: of "h", "out", "l0" (both), "neurons", "inputs".
@@ -90,6 +94,11 @@ def scip(x, y, neurons, activation, kind, weights, biases, outputs, output_bias,
             m.addCons(number[name] <= k)
         charge = quicksum(price * number[name] for name, price in (prices or {}).items())
     slope = {"relu": 0.0, "abs": -1.0, "leaky_relu": alpha}[activation]
+    if decay:
+        squares = m.addVar(lb=0.0)
+        decayed = [e for row in w for e in row] + v + ([*b, c] if decay_biases else [])
+        m.addCons(squares >= quicksum(e * e for e in decayed))
+        charge = charge + decay * squares
     total = []
     for i in range(n):
         terms = []
@@ -112,6 +121,15 @@ def scip(x, y, neurons, activation, kind, weights, biases, outputs, output_bias,
             m.addCons(e >= r * r)
         elif kind == "hinge":
             m.addCons(e >= margin - (1.0 if y[i] > 0 else -1.0) * o)
+        elif kind == "squared_hinge":
+            short = m.addVar(lb=0.0)
+            m.addCons(short >= margin - (1.0 if y[i] > 0 else -1.0) * o)
+            m.addCons(e >= short * short)
+        elif kind == "huber":  # its infimal convolution: r = a + b, a^2 / 2 + delta |b|
+            a, b_abs = m.addVar(lb=None), m.addVar(lb=0.0)
+            m.addCons(b_abs >= r - a)
+            m.addCons(b_abs >= a - r)
+            m.addCons(e >= 0.5 * a * a + delta * b_abs)
         elif kind == "pinball":
             m.addCons(e >= -q * r)
             m.addCons(e >= (1 - q) * r)
@@ -127,6 +145,11 @@ def scip(x, y, neurons, activation, kind, weights, biases, outputs, output_bias,
     else:
         divisor = float(np.sum(counts)) if kind in ("mse", "mae") else 1.0
         m.setObjective(quicksum(total) / divisor + charge)
-    m.optimize()
+    try:
+        m.optimize()
+    except Exception as e:
+        if "LP solver" not in str(e):
+            raise
+        return INF, -INF  # SCIP gave up on numerical troubles
     primal = m.getObjVal() if m.getNSols() else INF
     return primal, m.getDualbound()

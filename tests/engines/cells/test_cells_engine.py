@@ -179,7 +179,8 @@ def refusals():
     def layers(**changes):
         return {"f": replace(f, layers=(f.layers[0], replace(hidden, **changes), out))}
 
-    yield "penalty", replace(p, objective=Objective("minimize", ex.Sum((loss, size))))
+    yield "penalty", replace(p, objective=Objective("minimize", ex.Sum((loss, replace(size, kind="l1")))))
+    yield "decay of one layer", replace(p, objective=Objective("minimize", ex.Sum((loss, replace(size, layer="h")))))
     yield "maximise", replace(p, objective=Objective("maximize", loss))
     yield "satisfy", replace(p, objective=Objective("satisfy", None))
     yield "square", replace(p, objective=Objective("minimize", ex.Product((loss, loss))))

@@ -1,0 +1,115 @@
+"""First networks for the general search: from pattern to pattern by the convex problem of each (numba).
+
+The pattern of a network, without its inequalities, gives a convex problem whose solution usually has another pattern; a
+step towards it goes as far as the true loss falls.
+"""
+
+# mypy: disable-error-code="arg-type,call-arg,assignment"
+# ruff: noqa: NPY002 (compiled code knows the legacy generator only; it is seeded at every call)
+from __future__ import annotations
+
+import numpy as np
+
+from nnspec.engines.cells.interior import minimise
+from nnspec.engines.cells.search_convex import Price, Rows, network_loss, penalty, piece_of, tidy
+from nnspec.engines.compiled import compiled
+
+GOAL = 1e-7
+"""Relative gap to which the problem of each step is solved."""
+
+
+@compiled
+def descend_convex(z: np.ndarray, rows: Rows, price: Price, steps: int) -> float:
+    """Descend from z, in place; the loss plus penalty reached, infinite if no network within the boxes was."""
+    neurons, n, size = rows.features.shape[0], rows.y.shape[0], z.shape[0]
+    count_b, count_p = price.boxes.shape[0], price.p_rows.shape[0]
+    total = n + count_b + count_p
+    a_rows = np.zeros((total, size))
+    row_y = np.zeros(total)
+    row_lo = np.zeros(total)
+    row_hi = np.full(total, np.inf)
+    row_kappa = np.zeros(total)
+    for i in range(count_b):
+        a_rows[n + i] = price.boxes[i]
+        row_y[n + i] = price.box_rhs[i]
+    for i in range(count_p):
+        a_rows[n + count_b + i] = price.p_rows[i]
+        row_y[n + count_b + i] = price.p_y[i]
+        row_lo[n + count_b + i] = -np.inf
+        row_kappa[n + count_b + i] = price.p_kappa[i]
+    lower = np.zeros((size, size))
+    q = np.zeros(size)
+    for j in range(size):  # where the samples leave something open, close to 0
+        lower[j, j] = 1e-5
+    losses = np.zeros(n)
+    target = np.zeros(size)
+    trial = np.zeros(size)
+    u = np.zeros(total)
+    g = np.zeros((price.blocks.shape[0], price.blocks.shape[1]))
+    loss = np.inf
+    for _ in range(steps):
+        for i in range(n):
+            a_rows[i] = rows.base[i]
+            for k in range(neurons):
+                piece = piece_of(rows.cuts[k, i], z)
+                for j in range(size):
+                    a_rows[i, j] += rows.features[k, piece, i, j]
+            row_y[i] = rows.y[i]
+            row_lo[i] = rows.lo[i]
+            row_hi[i] = rows.hi[i]
+            row_kappa[i] = rows.kappa[i]
+        minimise(size, lower, q, 0.0, a_rows, row_y, row_lo, row_hi, row_kappa, total, price.blocks,
+                 price.nu, price.reach, np.inf, GOAL,                 target, u, g, trial)  # fmt: skip
+        length = 1.0
+        found = False
+        for _ in range(6):
+            for j in range(size):
+                trial[j] = z[j] + length * (target[j] - z[j])
+            inside = True
+            for i in range(count_b):
+                value = -price.box_rhs[i]
+                for j in range(size):
+                    value += price.boxes[i, j] * trial[j]
+                if not value >= -1e-9:
+                    inside = False
+                    break
+            if inside:
+                value = network_loss(rows, trial, losses)
+                value += penalty(price, trial)
+                if value < loss * (1.0 - 1e-7) - 1e-13:
+                    found = True
+                    loss = value
+                    z[:] = trial
+                    break
+            length *= 0.35
+        if not found:
+            break
+    return tidy(rows, price, z, loss, losses, trial)
+
+
+@compiled
+def multistart_convex(starts: int, seed: int, best: np.ndarray, incumbent: np.ndarray, rows: Rows, price: Price,
+                      control: np.ndarray) -> None:  # fmt: skip
+    """Improve `best` and incumbent[0] by `starts` descents from random patterns."""
+    np.random.seed(seed)
+    neurons, n, size = rows.features.shape[0], rows.y.shape[0], best.shape[0]
+    z = np.zeros(size)
+    for _ in range(starts):
+        if control[0] != 0:
+            return
+        for j in range(size):
+            z[j] = np.random.normal()
+        for k in range(neurons):  # the first cut through a random sample, by the unknown that it depends on most
+            i = np.random.randint(0, n)
+            value = 0.0
+            last = -1
+            for j in range(size):
+                value += rows.cuts[k, i, 0, j] * z[j]
+                if rows.cuts[k, i, 0, j] != 0.0:
+                    last = j
+            if last >= 0:
+                z[last] -= value / rows.cuts[k, i, 0, last]
+        loss = descend_convex(z, rows, price, 30)
+        if loss < incumbent[0]:
+            incumbent[0] = loss
+            best[:] = z

@@ -1,0 +1,583 @@
+"""The tree search over activation patterns for any convex loss and penalty that `interior` minimises (numba).
+
+Every neuron's output weight has a fixed sign here, so a pattern's networks are the z of a polyhedron and the network's
+outputs are rows times z. At depth t all neurons have a piece for each of t samples. Two bounds are taken:
+
+    min (loss of these samples + penalty)     and     min (loss of these samples) + rest,
+
+each over the z that the boxes and the pattern's own inequalities allow; rest is a proven lower bound of loss plus
+penalty on untouched samples alone, in which the penalty is counted already. Of the pattern's inequalities only those
+that are facets of the neurons' polytopes (`traverse`) enter: the others follow from them.
+
+Squares are kept in a triangular factor L that grows by a row a level. A bound b taken there at z comes with the
+remainder |L'(z' - z)|^2 (`interior`), so the next sample raises it by r^2 / (1 + |L^-1 row|^2), r its residual at z:
+children are bounded before they are entered.
+
+The next sample is chosen at each node: the one whose children promise the smallest subtrees. It is swapped into place
+t of all arrays, and back when the node is left.
+"""
+
+# mypy: disable-error-code="arg-type,call-arg,assignment"
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from nnspec.engines.cells.interior import CUT, minimise, row_value
+from nnspec.engines.cells.polytope import span
+from nnspec.engines.cells.quadratic import absorb
+from nnspec.engines.cells.traverse import Cones, enter_piece
+from nnspec.engines.compiled import compiled
+
+DONE, BUDGET = 0, 1
+
+RIDGE = 1e-9
+"""What the triangular factor starts from, see docs/cells.md."""
+
+LEAF_GOAL = 1e-9
+"""Relative gap to which the convex problem of a leaf is solved: a thousandth of the usual gap of the whole."""
+
+NODE_GOAL = -0.02
+"""An inner node's problem is left once a value below the cut-off is known and the bound is within so much of it."""
+
+
+class Rows(NamedTuple):
+    """The samples. A pattern's output is (base + sum of the neurons' features) z; see `interior` for the losses.
+
+    features (H, S, n, P), base (n, P), cuts (H, n, S - 1, P), y, lo, hi, kappa (n,), ids (n,): the samples' names.
+    suffix (n,): a sample is in the subset of m samples that proven[m] bounds if suffix <= m.
+    """
+
+    features: np.ndarray
+    base: np.ndarray
+    cuts: np.ndarray
+    y: np.ndarray
+    lo: np.ndarray
+    hi: np.ndarray
+    kappa: np.ndarray
+    ids: np.ndarray
+    suffix: np.ndarray
+
+
+class Price(NamedTuple):
+    """Norms |blocks[b] z| times nu[b], squares of rows p_y - p_rows z. Boxes: boxes z >= box_rhs.
+
+    inverses (b, P, w): those of the blocks, so that z - inverses[b] blocks[b] z has no norm b.
+    """
+
+    blocks: np.ndarray
+    inverses: np.ndarray
+    nu: np.ndarray
+    p_rows: np.ndarray
+    p_y: np.ndarray
+    p_kappa: np.ndarray
+    boxes: np.ndarray
+    box_rhs: np.ndarray
+    reach: np.ndarray
+
+
+class Frame(NamedTuple):
+    """What holds in the whole tree. alike (H,): neuron k may be exchanged with k - 1; flip: the first sample may be
+    taken to be above every neuron's first cut; margin (2,): rounding of sums of squares, a + b sqrt(value)."""
+
+    squared: bool
+    proven: np.ndarray
+    alike: np.ndarray
+    flip: bool
+    gap: float
+    gap_absolute: float
+    margin: np.ndarray
+
+
+class Found(NamedTuple):
+    """What `search_convex` writes: the value to beat and 1 once it is beaten, by the network z; nodes left open when
+    the budget is spent, counts[4] of them (the last column of a prefix names the samples); counts: nodes, leaves,
+    problems minimised, leaves below the cut-off; floor (1,): their least bound."""
+
+    incumbent: np.ndarray
+    z: np.ndarray
+    open_prefix: np.ndarray
+    open_depth: np.ndarray
+    open_bound: np.ndarray
+    counts: np.ndarray
+    floor: np.ndarray
+
+
+class Path(NamedTuple):
+    """One state per depth: the factor, the last solution z; `below` the best bound; `own` the first bound with its
+    centre, `free` the second one without the rest; `left` the largest untouched subset."""
+
+    lower: np.ndarray
+    q: np.ndarray
+    rss: np.ndarray
+    z: np.ndarray
+    below: np.ndarray
+    own: np.ndarray
+    centre: np.ndarray
+    free: np.ndarray
+    centre_free: np.ndarray
+    left: np.ndarray
+    chosen: np.ndarray
+    equal: np.ndarray
+
+
+@compiled
+def piece_of(cuts: np.ndarray, z: np.ndarray) -> int:
+    """The piece that z gives a neuron at a sample with these cuts (S - 1, P): after the last cut that is >= 0."""
+    piece = 0
+    for c in range(cuts.shape[0]):
+        value = 0.0
+        for j in range(z.shape[0]):
+            value += cuts[c, j] * z[j]
+        if value >= 0.0:
+            piece = c + 1
+    return piece
+
+
+@compiled
+def penalty(price: Price, z: np.ndarray) -> float:
+    """The penalty at z."""
+    total = 0.0
+    for b in range(price.blocks.shape[0]):
+        norm = 0.0
+        for i in range(price.blocks.shape[1]):
+            value = 0.0
+            for j in range(z.shape[0]):
+                value += price.blocks[b, i, j] * z[j]
+            norm += value * value
+        total += price.nu[b] * np.sqrt(norm)
+    for i in range(price.p_rows.shape[0]):
+        value = price.p_y[i]
+        for j in range(z.shape[0]):
+            value -= price.p_rows[i, j] * z[j]
+        total += row_value(value, -np.inf, np.inf, price.p_kappa[i])
+    return total
+
+
+@compiled
+def network_loss(rows: Rows, z: np.ndarray, losses: np.ndarray) -> float:
+    """The loss of the network z itself, each sample's into `losses`: neurons take the pieces that their cuts say."""
+    neurons, n, size = rows.features.shape[0], rows.y.shape[0], z.shape[0]
+    total = 0.0
+    for i in range(n):
+        residual = rows.y[i]
+        for j in range(size):
+            residual -= rows.base[i, j] * z[j]
+        for k in range(neurons):
+            piece = piece_of(rows.cuts[k, i], z)
+            for j in range(size):
+                residual -= rows.features[k, piece, i, j] * z[j]
+        losses[i] = row_value(residual, rows.lo[i], rows.hi[i], rows.kappa[i])
+        total += losses[i]
+    return total
+
+
+@compiled
+def tidy(rows: Rows, price: Price, z: np.ndarray, value: float, losses: np.ndarray, trial: np.ndarray) -> float:
+    """Set norms of z to 0 that hardly differ from it, where that does not raise loss plus penalty `value`; the new one.
+
+    The interior-point method ends next to a norm's kink, not on it.
+    """
+    size = z.shape[0]
+    for b in range(price.blocks.shape[0]):
+        trial[:] = z
+        norm = 0.0
+        for i in range(price.blocks.shape[1]):
+            part = 0.0
+            for j in range(size):
+                part += price.blocks[b, i, j] * z[j]
+            norm += part * part
+            for j in range(size):
+                trial[j] -= price.inverses[b, j, i] * part
+        if norm > 1e-6:
+            continue
+        new = network_loss(rows, trial, losses) + penalty(price, trial)
+        if new <= value:
+            value = new
+            z[:] = trial
+    return value
+
+
+@compiled
+def leverage(lower: np.ndarray, row: np.ndarray, work: np.ndarray) -> float:
+    """1 + |x|^2 with L x = row."""
+    total = 1.0
+    for j in range(row.shape[0]):
+        value = row[j]
+        for i in range(j):
+            value -= lower[j, i] * work[i]
+        value /= lower[j, j]
+        work[j] = value
+        total += value * value
+    return total
+
+
+@compiled
+def cutoff_of(found: Found, frame: Frame) -> float:
+    """A bound that reaches it closes a node: the gap below the incumbent, and what rounding may have added."""
+    cutoff = found.incumbent[0] - max(frame.gap * found.incumbent[0], frame.gap_absolute)
+    return cutoff + frame.margin[0] + frame.margin[1] * np.sqrt(max(cutoff, 0.0))
+
+
+@compiled
+def put_facets(t: int, neurons: int, pieces: int, every: bool, cuts: np.ndarray, chosen: np.ndarray, cones: Cones,
+               seen: np.ndarray, rows: np.ndarray, rhs: np.ndarray, lo: np.ndarray, hi: np.ndarray, kappa: np.ndarray,
+               m: int) -> int:  # fmt: skip
+    """Append the inequalities of the patterns on t samples to the rows from m on; the number of rows then.
+
+    Those of the polytopes' facets, or all of them (`every`, and before there are polytopes).
+    """
+    size = rows.shape[1]
+    each = pieces - 1
+    r = cones.fixed + cones.basis
+    whole = every or t < cones.basis
+    for k in range(neurons):
+        seen[: t * each] = whole
+        if not whole:
+            depth = cones.pointer[k, t] // pieces
+            slot = cones.pointer[k, t] % pieces
+            for v in range(cones.counts[k, depth, slot]):
+                for a in range(r - 1):
+                    f = cones.facets[k, depth, slot, v, a]
+                    if f >= r:
+                        seen[f - r] = True
+                    elif f >= cones.fixed:
+                        seen[(f - cones.fixed) * each] = True
+        for i in range(t):
+            piece = chosen[i, k]
+            for c in range(max(piece - 1, 0), min(piece + 1, each)):
+                if not seen[i * each + c]:
+                    continue
+                s = 1.0 if piece > c else -1.0
+                norm = 0.0
+                for j in range(size):
+                    rows[m, j] = s * cuts[k, i, c, j]
+                    norm += rows[m, j] ** 2
+                if norm == 0.0:  # a cut that z knows nothing of (step, sign)
+                    continue
+                rhs[m] = 0.0
+                lo[m] = 0.0
+                hi[m] = np.inf
+                kappa[m] = 0.0
+                m += 1
+    return m
+
+
+@compiled
+def children_of(t: int, i: int, pieces: int, penalised: bool, cutoff: float, rows: Rows, cones: Cones, frame: Frame,
+                path: Path, allowed: np.ndarray, piece: np.ndarray, row: np.ndarray, work: np.ndarray,
+                codes: np.ndarray, bounds: np.ndarray, keys: np.ndarray) -> tuple[int, float]:  # fmt: skip
+    """The children if sample i comes next, least residual first: (their number, estimated work below them)."""
+    neurons, size = rows.features.shape[0], row.shape[0]
+    combos = pieces**neurons
+    for k in range(neurons):
+        for m in range(pieces):
+            allowed[k, m] = True
+        if t < cones.basis:
+            continue
+        depth = cones.pointer[k, t] // pieces
+        slot = cones.pointer[k, t] % pieces
+        for c in range(pieces - 1):
+            low, high = span(cones.cuts[i, c], cones.vertices[k, depth, slot], cones.counts[k, depth, slot])
+            if high < -cones.eps[i, c]:
+                for m in range(c + 1, pieces):
+                    allowed[k, m] = False
+            if low > cones.eps[i, c]:
+                for m in range(c + 1):
+                    allowed[k, m] = False
+    rest = frame.proven[min(path.left[t], rows.suffix[i] - 1)]
+    count = 0
+    effort = 0.0
+    room = max(cutoff - path.below[t], 1e-300)
+    for code in range(combos):
+        rest_code = code
+        ok = True
+        for k in range(neurons):
+            m = rest_code % pieces
+            rest_code //= pieces
+            piece[k] = m
+            if not allowed[k, m] or (frame.flip and t == 0 and m == 0):
+                ok = False
+                break
+            if k > 0 and frame.alike[k] and path.equal[t, k] and m > piece[k - 1]:
+                ok = False
+                break
+        if not ok:
+            continue
+        wrong = rows.y[i]
+        wrong_own = rows.y[i]
+        wrong_free = rows.y[i]
+        for j in range(size):
+            row[j] = rows.base[i, j]
+            for k in range(neurons):
+                row[j] += rows.features[k, piece[k], i, j]
+            wrong -= row[j] * path.z[t, j]
+            wrong_own -= row[j] * path.centre[t, j]
+            wrong_free -= row[j] * path.centre_free[t, j]
+        bound = path.below[t]
+        key = row_value(wrong, rows.lo[i], rows.hi[i], rows.kappa[i])
+        guess = bound + 0.5 * key
+        if frame.squared:
+            # from each bound and its centre, the sample's square raises the minimum as in least squares
+            grown = leverage(path.lower[t], row, work)
+            bound = max(bound, path.own[t] + wrong_own * wrong_own / grown + (0.0 if penalised else rest))
+            bound = max(bound, path.free[t] + wrong_free * wrong_free / grown + rest)
+            guess = bound
+        if bound >= cutoff:
+            continue
+        effort += np.exp(5.0 * (max(cutoff - guess, 0.0) / room - 1.0))
+        a = count
+        while a > 0 and keys[a - 1] > key:
+            keys[a] = keys[a - 1]
+            bounds[a] = bounds[a - 1]
+            codes[a] = codes[a - 1]
+            a -= 1
+        keys[a] = key
+        bounds[a] = bound
+        codes[a] = code
+        count += 1
+    return count, effort
+
+
+@compiled
+def exchange(rows: Rows, cones: Cones, a: int, b: int) -> None:
+    """Samples a and b change places."""
+    if a == b:
+        return
+    for k in range(rows.features.shape[0]):
+        for s in range(rows.features.shape[1]):
+            for j in range(rows.features.shape[3]):
+                f = rows.features[k, s]
+                f[a, j], f[b, j] = f[b, j], f[a, j]
+        for s in range(rows.cuts.shape[2]):
+            for j in range(rows.cuts.shape[3]):
+                rows.cuts[k, a, s, j], rows.cuts[k, b, s, j] = rows.cuts[k, b, s, j], rows.cuts[k, a, s, j]
+    for j in range(rows.base.shape[1]):
+        rows.base[a, j], rows.base[b, j] = rows.base[b, j], rows.base[a, j]
+    for array in (rows.y, rows.lo, rows.hi, rows.kappa):
+        array[a], array[b] = array[b], array[a]
+    rows.ids[a], rows.ids[b] = rows.ids[b], rows.ids[a]
+    rows.suffix[a], rows.suffix[b] = rows.suffix[b], rows.suffix[a]
+    for c in range(cones.cuts.shape[1]):
+        cones.eps[a, c], cones.eps[b, c] = cones.eps[b, c], cones.eps[a, c]
+        for j in range(cones.cuts.shape[2]):
+            cones.cuts[a, c, j], cones.cuts[b, c, j] = cones.cuts[b, c, j], cones.cuts[a, c, j]
+
+
+@compiled
+def search_convex(rows: Rows, cones: Cones, price: Price, frame: Frame, prefix: np.ndarray, budget: int,
+                  control: np.ndarray, found: Found) -> int:  # fmt: skip
+    """Explore the subtree below `prefix` (t0, H + 1), whose last column names the samples. BUDGET if nodes are left
+    open, else DONE. `rows` and `cones` are changed in the order of their samples."""
+    neurons, pieces, n, size = rows.features.shape
+    combos = pieces**neurons
+    penalised = price.blocks.shape[0] + price.p_rows.shape[0] > 0
+    path = Path(np.zeros((n + 1, size, size)), np.zeros((n + 1, size)), np.zeros(n + 1), np.zeros((n + 1, size)),
+                np.zeros(n + 1), np.zeros(n + 1), np.zeros((n + 1, size)), np.full(n + 1, -np.inf),
+                np.zeros((n + 1, size)), np.full(n + 1, n), np.zeros((n + 1, neurons), dtype=np.int8),
+                np.zeros((n + 1, neurons), dtype=np.bool_))  # fmt: skip
+    chosen = path.chosen
+    child = np.zeros((n + 1, combos), dtype=np.int64)
+    child_bound = np.zeros((n + 1, combos))
+    children = np.zeros(n + 1, dtype=np.int64)
+    position = np.zeros(n + 1, dtype=np.int64)
+    swapped = np.zeros(n + 1, dtype=np.int64)
+    keys = np.zeros(combos)
+    allowed = np.ones((neurons, pieces), dtype=np.bool_)
+    row = np.zeros(size)
+    work = np.zeros(size)
+    piece = np.zeros(neurons, dtype=np.int64)
+    count_p = price.p_rows.shape[0]
+    first = count_p + price.boxes.shape[0]
+    most = first + n + neurons * n * min(2, pieces - 1)
+    a_rows = np.zeros((most, size))
+    a_y = np.zeros(most)
+    a_lo = np.zeros(most)
+    a_hi = np.zeros(most)
+    a_kappa = np.zeros(most)
+    seen = np.zeros(n * (pieces - 1) + 1, dtype=np.bool_)
+    u = np.zeros(most)
+    g = np.zeros((price.blocks.shape[0], price.blocks.shape[1]))
+    losses = np.zeros(n)
+    for i in range(count_p):
+        a_rows[i] = price.p_rows[i]
+        a_y[i] = price.p_y[i]
+        a_lo[i] = -np.inf
+        a_hi[i] = np.inf
+        a_kappa[i] = price.p_kappa[i]
+    for i in range(price.boxes.shape[0]):
+        a_rows[count_p + i] = price.boxes[i]
+        a_y[count_p + i] = price.box_rhs[i]
+        a_hi[count_p + i] = np.inf
+
+    for j in range(size):
+        path.lower[0, j, j] = RIDGE
+    path.equal[0, :] = True
+    t0 = prefix.shape[0]
+    t = 0
+    nodes = 0
+    expanded = False
+    while True:
+        if not expanded:
+            swapped[t] = t
+            if t < t0:  # replay the prefix: its nodes have exactly one child
+                while rows.ids[swapped[t]] != prefix[t, neurons]:
+                    swapped[t] += 1
+                code = 0
+                for k in range(neurons - 1, -1, -1):
+                    code = code * pieces + prefix[t, k]
+                child[t, 0] = code
+                child_bound[t, 0] = 0.0
+                children[t] = 1
+            elif t == n:
+                children[t] = 0
+            else:
+                cutoff = cutoff_of(found, frame)
+                if t >= cones.basis:
+                    least = np.inf
+                    for i in range(t, n):
+                        count, effort = children_of(t, i, pieces, penalised, cutoff, rows, cones, frame, path, allowed,
+                                                    piece, row, work, child[t], child_bound[t], keys)  # fmt: skip
+                        if effort < least:
+                            least = effort
+                            swapped[t] = i
+                        if count == 0:
+                            break
+                children[t], _ = children_of(t, swapped[t], pieces, penalised, cutoff, rows, cones, frame, path,
+                                             allowed, piece, row, work, child[t], child_bound[t], keys)  # fmt: skip
+            if t < n:
+                exchange(rows, cones, t, swapped[t])
+            position[t] = 0
+            expanded = True
+        if position[t] >= children[t]:
+            if t < n:
+                exchange(rows, cones, t, swapped[t])
+            t -= 1
+            if t < t0:
+                break
+            continue
+        if nodes >= budget or control[0] != 0:
+            count = 0
+            for depth in range(t0, t + 1):
+                for i in range(position[depth], children[depth]):
+                    if count >= found.open_depth.shape[0]:
+                        return -1
+                    for a in range(depth + 1):
+                        for k in range(neurons):
+                            found.open_prefix[count, a, k] = chosen[a, k]
+                        found.open_prefix[count, a, neurons] = rows.ids[a]
+                    code = child[depth, i]
+                    for k in range(neurons):
+                        found.open_prefix[count, depth, k] = code % pieces
+                        code //= pieces
+                    found.open_depth[count] = depth + 1
+                    found.open_bound[count] = child_bound[depth, i]
+                    count += 1
+            found.counts[0] += nodes
+            found.counts[4] = count
+            return BUDGET
+        code = child[t, position[t]]
+        bound = child_bound[t, position[t]]
+        position[t] += 1
+        cutoff = cutoff_of(found, frame)
+        if bound >= cutoff:
+            continue
+        if t >= t0:
+            nodes += 1
+        entered = True
+        for j in range(size):
+            row[j] = rows.base[t, j]
+        for k in range(neurons):
+            m = code % pieces
+            code //= pieces
+            chosen[t, k] = m
+            path.equal[t + 1, k] = k > 0 and path.equal[t, k] and m == chosen[t, k - 1]
+            if not enter_piece(t, k, m, pieces, chosen, cones):
+                entered = False
+                break
+            for j in range(size):
+                row[j] += rows.features[k, m, t, j]
+        if not entered:
+            continue
+        path.lower[t + 1] = path.lower[t]
+        path.q[t + 1] = path.q[t]
+        path.rss[t + 1] = path.rss[t]
+        path.left[t + 1] = min(path.left[t], rows.suffix[t] - 1)
+        rest = frame.proven[path.left[t + 1]]
+        m = first
+        if frame.squared:
+            remains = absorb(path.lower[t + 1], path.q[t + 1], row, rows.y[t])
+            path.rss[t + 1] += remains * remains
+        else:
+            m = first + t
+            a_rows[m] = row
+            a_y[m] = rows.y[t]
+            a_lo[m] = rows.lo[t]
+            a_hi[m] = rows.hi[t]
+            a_kappa[m] = rows.kappa[t]
+            m += 1
+        path.below[t + 1] = bound
+        path.z[t + 1] = path.z[t]
+        path.own[t + 1] = -np.inf
+        path.free[t + 1] = -np.inf
+        if t < t0 and t + 1 < n:
+            t += 1
+            expanded = False
+            continue
+        leaf = t + 1 == n
+        z = path.z[t + 1]
+        every = False
+        left_over = 0.0 if penalised else rest
+        while True:
+            total = put_facets(t + 1, neurons, pieces, every, rows.cuts, chosen, cones, seen, a_rows, a_y, a_lo, a_hi,
+                               a_kappa, m)  # fmt: skip
+            found.counts[2] += 1
+            status, value = minimise(size, path.lower[t + 1], path.q[t + 1], path.rss[t + 1], a_rows, a_y, a_lo, a_hi,
+                                     a_kappa, total, price.blocks, price.nu, price.reach, cutoff - left_over,
+                                     LEAF_GOAL if leaf else NODE_GOAL, z, u, g, path.centre[t + 1])  # fmt: skip
+            if status == CUT or not leaf or every:
+                break
+            worst = 0.0  # the polytope may lack facets where it outgrew its memory
+            for k in range(neurons):
+                for i in range(n):
+                    for c in range(max(chosen[i, k] - 1, 0), min(chosen[i, k] + 1, pieces - 1)):
+                        s = 0.0
+                        for j in range(size):
+                            s += rows.cuts[k, i, c, j] * z[j]
+                        worst = max(worst, -s if chosen[i, k] > c else s)
+            if worst <= 1e-8:
+                break
+            every = True
+        if status == CUT:
+            continue
+        path.own[t + 1] = value
+        path.below[t + 1] = max(bound, value + left_over)
+        if leaf:
+            found.counts[1] += 1
+            loss = network_loss(rows, z, losses) + penalty(price, z)
+            loss = tidy(rows, price, z, loss, losses, work)
+            if loss < found.incumbent[0]:
+                found.incumbent[0] = loss
+                found.incumbent[1] = 1.0
+                found.z[:] = z
+                cutoff = cutoff_of(found, frame)
+            if value < cutoff:
+                found.counts[3] += 1
+                found.floor[0] = min(found.floor[0], value)
+            continue
+        if penalised and rest > 0.0:  # without the penalty, which the rest counts
+            found.counts[2] += 1
+            status, value = minimise(size, path.lower[t + 1], path.q[t + 1], path.rss[t + 1], a_rows[count_p:],
+                                     a_y[count_p:], a_lo[count_p:], a_hi[count_p:], a_kappa[count_p:], total - count_p,
+                                     price.blocks[:0], price.nu[:0], price.reach, cutoff - rest, NODE_GOAL, work, u,
+                                     g[:0], path.centre_free[t + 1])  # fmt: skip
+            if status == CUT:
+                continue
+            path.free[t + 1] = value
+            path.below[t + 1] = max(path.below[t + 1], value + rest)
+        t += 1
+        expanded = False
+    found.counts[0] += nodes
+    found.counts[4] = 0
+    return DONE

@@ -227,3 +227,15 @@ def test_boxes_of_all_signs_agree_with_the_search_for_squares() -> None:
         plain = ENGINE.solve(training(x, y, 2, **box), Limits())
         near = ENGINE.solve(training(x, y, 2, **box, kind="huber", delta=1e3), Limits())
         assert 2 * near.objective == pytest.approx(plain.objective, rel=1e-5, abs=1e-8)
+
+
+def test_the_solver_goes_on_where_boxes_bind_with_decay() -> None:
+    from nnspec.engines.run import solve_problem
+
+    p = training([[0.0], [1.0], [2.0], [3.0]], [0.0, 1.0, 1.0, 3.0], weights=0.5, biases=3.0, decay=0.05)
+    said: list[str] = []
+    out = solve_problem(p, Limits(), explain=said.append)
+    assert out.status is Status.OPTIMAL
+    assert out.engine == "solver"
+    assert any("on to the solver" in line for line in said)
+    assert ENGINE.solve(p, Limits()).bound <= out.objective

@@ -1,4 +1,4 @@
-"""Finite weights: python benchmarks/finite.py [--limit S] [--only TEXT] [--backends cpsat,scip,gurobi]
+"""Finite weights: python benchmarks/finite.py [--limit S] [--only TEXT] [--backends cpsat,scip,gurobi] [--page]
 
 Each instance is solved by `nnspec solve --engine solver --backend NAME` in the same run. Times are whole processes,
 seconds on the clock and, in brackets, of the processor (all cores); all backends get the same first incumbents.
@@ -18,6 +18,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 from finite_instances import INSTANCES
+from page import machine, write_section
 
 
 def measure(spec: str, backend: str, limit: float) -> dict:
@@ -41,9 +42,17 @@ def main() -> None:
     parser.add_argument("--limit", type=float, default=20.0)
     parser.add_argument("--only", default="", help="instances whose name contains this")
     parser.add_argument("--backends", default="cpsat,scip,gurobi")
+    parser.add_argument("--page", action="store_true", help="put the table into docs/benchmarks.md")
     a = parser.parse_args()
+    lines: list[str] = []
+
+    def say(line: str) -> None:
+        print(line, flush=True)
+        lines.append(line)
+
+    say(f"Machine: {machine()}. Limit {a.limit:g} s.\n")
     backends = a.backends.split(",")
-    print("| instance | optimum | " + " | ".join(backends) + " |\n" + "|---" * (len(backends) + 2) + "|", flush=True)
+    say("| instance | optimum | " + " | ".join(backends) + " |\n" + "|---" * (len(backends) + 2) + "|")
     ratios: dict[str, list[float]] = {b: [] for b in backends[1:]}
     for name, spec in INSTANCES.items():
         if a.only not in name:
@@ -64,12 +73,14 @@ def main() -> None:
             if found[b]["status"] != "failed" and first["status"] == "optimal":
                 ratios[b].append(found[b]["cpu"] / first["cpu"])
         value = f"{min(values):g}" if agreed else "DISAGREE" if values else "-"
-        print(f"| {name} | {value} | " + " | ".join(cells) + " |", flush=True)
-    print("where a solve is not finished, its limit counts")
+        say(f"| {name} | {value} | " + " | ".join(cells) + " |")
+    say("\nGeometric means of processor time, where unfinished solves count as solved at the limit:")
     for b, r in ratios.items():
         if r:
             mean = math.exp(sum(map(math.log, r)) / len(r))
-            print(f"geometric mean of processor time {b} / {backends[0]} over {len(r)}: {mean:.2f}")
+            say(f"{b} / {backends[0]} over {len(r)} instances: {mean:.2f}.")
+    if a.page:
+        write_section("finite", "\n".join(lines))
 
 
 if __name__ == "__main__":

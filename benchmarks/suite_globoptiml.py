@@ -20,8 +20,11 @@ def solve(instance: Instance, limit: float) -> dict:
 
     problem = load_problem(instance.spec)
     e = problem.objective.expression
-    if not (isinstance(e, ex.Loss) and e.kind == "sse") or any(x.l0 is not None for x in problem.networks["f"].layers):
+    layers = problem.networks["f"].layers
+    if not (isinstance(e, ex.Loss) and e.kind == "sse") or any(x.l0 is not None for x in layers):
         return {"error": "only plain sums of squares are set up"}
+    if problem.networks["f"]["h"].activation.kind != "relu":
+        return {"error": "only relu is set up"}
     import optiml
     from optiml.losses import SSELoss
     from pyomo.contrib.solver.common.factory import SolverFactory

@@ -1,4 +1,4 @@
-"""The suite: python benchmarks/suite.py [--time S] [--only TEXT] [--methods a,b] [--json FILE] [--markdown FILE] [--page]
+"""The suite: python benchmarks/suite.py [--time S] [--only TEXT] [--methods A,B] [--json FILE] [--page]
 
 Each instance is solved by nnspec and, in the same run, by the naive model on SCIP and on Gurobi, by the reduced model
 on SCIP and on Gurobi, and by globoptiml where it can run (pip install globoptiml). Every time is that of a whole

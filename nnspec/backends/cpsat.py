@@ -180,7 +180,8 @@ class IntegerProgram:
 
 
 def _settings(limits: Limits, options: Mapping[str, Any] | None) -> dict[str, Any]:
-    settings: dict[str, Any] = {"random_seed": limits.seed, "num_workers": limits.threads}
+    # one worker by default: its search depends on the seed alone, those of several on the clock
+    settings: dict[str, Any] = {"random_seed": limits.seed, "num_workers": max(1, limits.threads)}
     if limits.time is not None:
         settings["max_time_in_seconds"] = max(0.01, limits.time)
     if limits.nodes is not None:

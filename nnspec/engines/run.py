@@ -345,6 +345,8 @@ def _tightened(engine: Engine) -> Engine | None:
 
 def _describe(engine: Engine, problem: Problem, say: Explain, label: str) -> None:
     """Size and class of the program that an engine builds, if it builds one."""
+    for line in getattr(engine, "describe", lambda problem: ())(problem):
+        say(f"{label}{line}")
     compile_ = getattr(engine, "compile", None)
     if compile_ is None:
         return

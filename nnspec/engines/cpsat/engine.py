@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Mapping
@@ -17,6 +18,9 @@ from nnspec.engines.interface import Limits, OnProgress, Outcome, Progress, Stat
 from nnspec.engines.solver.judge import Judge
 from nnspec.errors import Diagnostic, UnsupportedError
 from nnspec.problem.problem import Point, Problem
+from nnspec.reductions.chain import compose
+from nnspec.reductions.finite import FINITE
+from nnspec.reductions.interface import Case, identity
 from nnspec.tolerances import LOSS_MISMATCH, proven
 
 
@@ -24,8 +28,15 @@ class Compiled:
     """The integer program of a problem. The objective in integers is `scale` times that of the spec, signed to be
     minimised, less a constant. Raises NotExact and Overflow."""
 
-    def __init__(self, problem: Problem):
-        self.problem = problem
+    def __init__(self, original: Problem):
+        self.finite = Case(original, identity, identity)
+        self.notes: list[str] = []
+        for reduction in FINITE:
+            if reduction.applies(self.finite.problem, math.inf) is None:
+                reduced = reduction.apply(self.finite.problem, math.inf)
+                self.finite = compose(self.finite, reduced.cases[0])
+                self.notes.append(reduced.summary)
+        self.problem = problem = self.finite.problem
         self.builder = Builder()
         self.expressions = Expressions(problem, self.builder)
         self._budgets()
@@ -69,6 +80,8 @@ class Compiled:
 
     def start(self, point: Point) -> list[int | None]:
         """A point's variables, with all that follows from them."""
+        moved = self.finite.forward(point)
+        point = point if moved is None else moved
         x: list[int | None] = [None] * self.builder.program.size
         self.expressions.weights.start(representative(self.orderings, point), x)
         for name, form in self.expressions.variables.items():
@@ -97,6 +110,15 @@ class CpsatEngine:
             except Overflow as e:
                 self._last = (problem, f"in exact integers {e} is above 2^60")
         return self._last[1]
+
+    def describe(self, problem: Problem) -> list[str]:
+        """Lines for --explain: what became finite, and the size of the integer program."""
+        compiled = self._compiled(problem)
+        if isinstance(compiled, str):
+            return []
+        program = compiled.builder.program
+        size = f"integer program with {program.size} variables and {program.rows} rows"
+        return [*compiled.notes, size, *(o.explain() for o in compiled.orderings)]
 
     def accepts(self, problem: Problem) -> str | None:
         """None if the problem has an exact integer form and ortools is installed, else the reason."""

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from nnspec.backends.cpsat import IntegerProgram
+from nnspec.problem.rational import LARGEST_DENOMINATOR, short_fraction
 
-LARGEST_DENOMINATOR = 10**6
 FEW_VALUES = 5
 """Products with a variable of at most so many values are written case by case; others are left to the solver's own
 product, which keeps intervals only."""
@@ -28,12 +28,11 @@ class NotExact(Exception):
 
 
 def rational(value: float, what: str) -> Fraction:
-    """The simplest fraction that a float stands for: one with a denominator of at most LARGEST_DENOMINATOR within
-    four units in the last place, so that 0.1 is 1/10 and a scaled value is what it was meant to be. Raises NotExact."""
-    found = Fraction(value).limit_denominator(LARGEST_DENOMINATOR)
-    if abs(float(found) - value) <= 4 * math.ulp(value):
-        return found
-    raise NotExact(f"{what} {value!r} is no fraction with a denominator of at most {LARGEST_DENOMINATOR}")
+    """The short fraction that a float stands for. Raises NotExact."""
+    found = short_fraction(value)
+    if found is None:
+        raise NotExact(f"{what} {value!r} is no fraction with a denominator of at most {LARGEST_DENOMINATOR}")
+    return found
 
 
 @dataclass(frozen=True)

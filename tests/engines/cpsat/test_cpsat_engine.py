@@ -17,6 +17,8 @@ from nnspec.errors import MissingPackageError, UnsupportedError, UsageError
 from nnspec.language.load import load_problem
 from nnspec.problem import evaluate
 from tests.engines.cpsat.cpsat_problems import enumerated, random_problem, with_sense
+from tests.reductions.specs import random_points
+from tests.reductions.test_finite import finite_problem
 
 pytestmark = pytest.mark.skipif(not cpsat.available().ok, reason="ortools is not installed")
 ONE = Limits(time=60, threads=1)
@@ -70,6 +72,21 @@ def test_scip(seed):
     assert ours.objective <= theirs.objective + tolerance
     if exact and not problem.constraints:
         assert ours.objective >= theirs.objective - tolerance
+
+
+@pytest.mark.parametrize("seed", [0, 3, 5])
+def test_real_biases(seed):
+    """Finite weights and real biases: no network of many is better than what is proven."""
+    problem = finite_problem(seed, hidden=[1])
+    engine = CpsatEngine()
+    assert engine.accepts(problem) is None
+    outcome = engine.solve(problem, ONE)
+    assert outcome.status is Status.OPTIMAL, outcome.messages
+    points = random_points(problem, np.random.default_rng(seed), 300)
+    best = min(evaluate.objective(problem, p) for p in points if not evaluate.violations(problem, p))
+    assert outcome.objective <= best + 1e-9
+    again = engine.solve(problem, ONE, tuple(points[:1]))  # a start moves to the finite values
+    assert again.objective == pytest.approx(outcome.objective, abs=1e-9)
 
 
 def test_start_cutoff_and_progress():

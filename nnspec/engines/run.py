@@ -17,6 +17,7 @@ from pathlib import Path
 
 from nnspec.engines.choose import choose, engine_named
 from nnspec.engines.interface import Engine, Limits, OnProgress, Outcome, Progress, Status
+from nnspec.errors import UsageError, diagnostic
 from nnspec.problem.evaluate import objective, violations
 from nnspec.problem.problem import Point, Problem
 from nnspec.reductions import CHAIN, Case, Chain, reduce
@@ -50,6 +51,8 @@ def solve_problem(problem: Problem, limits: Limits = Limits(), engine: str = "au
         run.search(start)
     for line in choice.reasons:
         say(line)
+    if choice.engine.name != "solver" and run.symmetric:
+        return run.tied(choice.engine, files)
     if choice.engine.name != "solver" or not (reductions or run.symmetric):
         outcome = run.direct(choice.engine)
         if not (engine == "auto" and outcome.status is Status.LIMIT and "relaxation" in outcome.evidence):
@@ -172,8 +175,23 @@ class _Run:
         self.say(f"proven by the form of the objective: nothing is below {least:g}")
         return self._outcome(Status.OPTIMAL, self._checked(least), None)
 
+    def tied(self, engine: Engine, files: Mapping[str, Path] | None) -> Outcome:
+        """The cases of an enforced symmetry, without orders of orbits: the engine has its own."""
+        assert self.symmetric is not None
+        if files and len(self.symmetric) > 1:
+            raise UsageError(diagnostic(
+                "NNS172", f"an enforced symmetry stands for {len(self.symmetric)} problems, and a "
+                f"{' and a '.join(files)} belong to one", help="leave them out",
+            ))  # fmt: skip
+        cases = tuple(Case(e.plain, e.inverse, lambda p, e=e: p if e.tied.holds(p) else None, e.label)  # type: ignore[misc]
+                      for e in self.symmetric)  # fmt: skip
+        steps = tuple(s for s in reduce(self.problem, self.upper, ()).steps)
+        return self.of_chain(engine, Chain(cases, steps))
+
     def reduced(self, engine: Engine, reductions: bool = True, trivial: bool = False) -> Outcome:
-        chain = reduce(self.problem, self.upper, CHAIN if reductions else ())
+        return self.of_chain(engine, reduce(self.problem, self.upper, CHAIN if reductions else ()), trivial)
+
+    def of_chain(self, engine: Engine, chain: Chain, trivial: bool = False) -> Outcome:
         for step in chain.steps:
             self.say(str(step))
         if trivial and (outcome := self.trivial()) is not None:

@@ -10,6 +10,7 @@ from nnspec.engines.compiled import refresh
 from nnspec.engines.interface import Limits, OnProgress, Outcome
 from nnspec.errors import UnsupportedError, UsageError, diagnostic
 from nnspec.problem.problem import Point, Problem
+from nnspec.symmetry import enforced, expand
 
 
 class BoxesEngine:
@@ -31,12 +32,16 @@ class BoxesEngine:
 
     def accepts(self, problem: Problem) -> str | None:
         """None if the engine can solve the problem to proof, else the reason in the user's words."""
-        model = form.read(problem)
-        return model if isinstance(model, str) else None
+        try:
+            cases = [e.plain for e in expand(problem)] if enforced(problem) else [problem]
+        except UnsupportedError as e:
+            return str(e)
+        return next((m for p in cases if isinstance(m := form.read(p), str)), None)
 
     def solve(self, problem: Problem, limits: Limits, start: tuple[Point, ...] = (),
               on_progress: OnProgress | None = None, stop: threading.Event | None = None) -> Outcome:  # fmt: skip
-        """Solve to the limits; see nnspec.engines.interface."""
+        """Solve to the limits; see nnspec.engines.interface. nnspec.engines.run solves the cases of enforced symmetries
+        one after the other."""
         model = form.read(problem)
         if isinstance(model, str):
             raise UnsupportedError(diagnostic("NNS170", f"the boxes engine cannot solve this problem: {model}"))

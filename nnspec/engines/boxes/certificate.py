@@ -15,8 +15,8 @@ from nnspec.engines.boxes.model import Model
 from nnspec.problem.problem import Problem
 
 FORMAT = 2
-ARRAYS = ("x", "y", "cw", "p2", "p1", "q2", "q1", "lo", "hi", "vlo", "vhi", "levels", "counts", "rows", "low", "high",
-          "supports", "prices")  # fmt: skip
+ARRAYS = ("x", "y", "cw", "copies", "signs", "p2", "p1", "q2", "q1", "lo", "hi", "vlo", "vhi", "levels", "counts",
+          "rows", "low", "high", "supports", "prices")  # fmt: skip
 NUMBERS = ("sense", "constant", "activation", "alpha", "loss", "parameter", "order_by", "flipped")
 
 
@@ -32,7 +32,7 @@ def digest(model: Model, *more: float) -> str:
 def write(path: Path, problem: Problem, model: Model, w: np.ndarray, z: np.ndarray, bound: float,
           boxes: list[tuple[np.ndarray, np.ndarray]]) -> None:  # fmt: skip
     """Write the certificate; `model` is the one with finite boxes, `bound` in the engine's units."""
-    assert {f.name for f in fields(Model)} == {*ARRAYS, *NUMBERS, "hidden", "output"}
+    assert {f.name for f in fields(Model)} == {*ARRAYS, *NUMBERS, "hidden", "output", "ties"}
     numbers = {k: float(getattr(model, k)) for k in NUMBERS}
     head = {
         "format": FORMAT,

@@ -6,6 +6,7 @@ weights (H, m) and the m output biases. Imports no compiled code.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -31,6 +32,7 @@ class Domain(NamedTuple):
     prices: np.ndarray  # (T,) of the roots
     by: np.ndarray  # (T,) the weight by which equal neurons are ordered, or -1
     scale: np.ndarray  # (C,) what a width counts in choosing the coordinate to split
+    ceiling: float  # boxes whose bound reaches this do not matter, whatever the incumbent (Limits.cutoff)
     plain: bool  # no levels and no rows: every point of a box is one of the problem
 
 
@@ -58,10 +60,10 @@ def table(values: Sequence[tuple[float, ...]]) -> tuple[np.ndarray, np.ndarray]:
     return levels, counts
 
 
-def domain(model: Model) -> Domain:
+def domain(model: Model, ceiling: float = math.inf) -> Domain:
     """The arrays for the compiled functions."""
     hh, d = model.lo.shape
-    scale = np.concatenate([np.tile(np.sqrt(np.maximum(np.mean(model.x**2, axis=0), 1e-12)), hh),
+    scale = np.concatenate([np.sqrt(np.maximum(np.mean(model.copies**2, axis=1), 1e-12)).ravel(),
                             np.where(model.counts[hh * d :] > 0, 1.0, 0.0)])  # fmt: skip
     hidden, outer = model.supports[:, : hh * d], model.supports[:, hh * d :]
     masks = np.concatenate([hidden.reshape(-1, hh, d), outer.reshape(len(outer), hh + 1, -1)[:, :-1]], axis=2)
@@ -69,7 +71,8 @@ def domain(model: Model) -> Domain:
     by = np.where(alike, model.order_by, -1).astype(np.int64)
     plain = not model.counts.any() and not len(model.rows)
     counts = model.counts.astype(np.int64)
-    return Domain(model.levels, counts, model.rows, model.low, model.high, model.prices, by, scale, plain)
+    return Domain(model.levels, counts, model.rows, model.low, model.high, model.prices, by, scale, ceiling,
+                  plain)  # fmt: skip
 
 
 def roots(model: Model) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:

@@ -96,6 +96,8 @@ class Driver:
         self.best = math.inf  # the engine's value: without sense and constant
         self.w = np.zeros(model.lo.shape)
         self.z = np.zeros(model.vlo.shape)
+        cutoff = limits.cutoff
+        self.ceiling = math.inf if cutoff is None else model.sense * cutoff - model.constant
         self.finished = math.inf  # least bound of the boxes that are done
         self.nodes = 0
         self.threads = limits.threads or len(os.sched_getaffinity(0))
@@ -154,7 +156,7 @@ class Driver:
                 self.best, self.w, self.z = value, w, z
             near = np.argsort([np.abs(w - np.clip(w, *box[:2])).sum() for box in boxes], kind="stable")
             starts += [(w, boxes[r]) for r in near[:3]]
-        spread = 1.0 / np.sqrt(np.maximum(np.mean(model.x**2, axis=0), 1e-6))
+        spread = 1.0 / np.sqrt(np.maximum(np.mean(model.copies**2, axis=1), 1e-6))
         for number in range(STARTS):
             w, _ = model.canonical(rng.normal(size=lo.shape) * spread * 1.5, self.z)
             starts.append((w, boxes[number % len(boxes)]))
@@ -174,14 +176,15 @@ class Driver:
         resumed = self._resume()
         if resumed is None:
             self._first_incumbent(start)
-        if not (math.isfinite(self.best) or np.all(np.isfinite([*self.model.lo.ravel(), *self.model.hi.ravel()]))):
+        upper = min(self.best, self.ceiling)
+        if not (math.isfinite(upper) or np.all(np.isfinite([*self.model.lo.ravel(), *self.model.hi.ravel()]))):
             self.messages.append("no feasible network was found, and without one penalties imply no ranges of weights")
             return Status.LIMIT
-        model = self.model = form.closed(self.model, self.best)
+        model = self.model = form.closed(self.model, upper)
         hh, d = model.lo.shape
         n, m = len(model.x), model.vlo.shape[1]
         width = search.row_size(hh, d, m)
-        self.domain = domain(model)
+        self.domain = domain(model, self.ceiling)
         memory = (self.limits.memory or MEMORY) * 1e6 / self.threads
         self.pools = [Pool(width, max(4096, int(memory / (8 * (width + 2))))) for _ in range(self.threads)]
         if resumed is None:
@@ -204,6 +207,7 @@ class Driver:
                 if self.out_of_time() or (self.limits.nodes is not None and self.nodes >= self.limits.nodes):
                     return self._leave(Status.LIMIT)
                 close = proven(self.outside(self.best), self.outside(self.bound), self._gap)
+                close |= self.bound >= self.ceiling
                 if close and self.certificate is None:
                     break
                 self._round(executor, count)
@@ -212,7 +216,7 @@ class Driver:
         if self.checkpoint is not None:
             self.checkpoint.unlink(missing_ok=True)
         if not math.isfinite(self.best):
-            return Status.INFEASIBLE if not math.isfinite(self.finished) else Status.LIMIT
+            return Status.INFEASIBLE if self.bound >= self.ceiling else Status.LIMIT
         return Status.OPTIMAL
 
     @property

@@ -183,10 +183,11 @@ def _reduced(lin, qm, dlo, dhi, rho, d, qs, qf, vec):
 
 @compiled
 def workspace(n, d, m):
-    """Scratch for `neuron_bound`: per sample (n, 12), per output (m, 12), per output and weight, Hessians, vectors."""
+    """Scratch for `neuron_bound`: per sample (n, 12), per output (m, 12), per output and weight, Hessians, vectors,
+    and room for the u of a neuron's copies of the samples (n, m)."""
     return (
         matrix(n, 12), matrix(m, 12), matrix(m, d), matrix(m, d), matrix(m, d),
-        cube(m, d, d), cube(m, d, d), matrix(d, d), matrix(d, d), matrix(d, d), matrix(8, d),
+        cube(m, d, d), cube(m, d, d), matrix(d, d), matrix(d, d), matrix(d, d), matrix(8, d), matrix(n, m),
     )  # fmt: skip
 
 
@@ -196,7 +197,7 @@ def neuron_bound(kind, alpha, x, u, p2, p1, q2, q1, vlo, vhi, lo, hi, e, ws):
     (m,)."""
     n, d = x.shape
     m = u.shape[1]
-    ps, po, la, lb, ge, hc, hr, qm, qs, qf, vec = ws
+    ps, po, la, lb, ge, hc, hr, qm, qs, qf, vec, _ = ws
     smooth = True
     for o in range(m):
         for j in range(6):

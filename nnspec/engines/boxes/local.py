@@ -15,10 +15,10 @@ from nnspec.engines.compiled import compiled
 @compiled
 def best_of(model, starts, vlo, vhi, lo, hi, steps, best_w, best_z):
     """Descend from each of starts (S, H, D) within [lo, hi]; best hidden and output weights into best_w, best_z."""
-    n, d = model.x.shape
+    n, r, d = model.cw.size, model.copies.shape[1], model.copies.shape[2]
     hh = starts.shape[1]
     m = best_z.shape[1]
-    sc = network.scratch(n, d, hh, m)
+    sc = network.scratch(n, r, d, hh, m)
     out = matrix(hh, d)
     w = matrix(hh, d)
     zero = matrix(hh + 1, m)
@@ -39,9 +39,9 @@ def best_of(model, starts, vlo, vhi, lo, hi, steps, best_w, best_z):
 @compiled
 def in_domain(model, domain, w, z, lo, hi, vlo, vhi):
     """Move w and z to a point with levels and linear constraints near w; its objective, infinite if none is found."""
-    n, d = model.x.shape
+    n, r, d = model.cw.size, model.copies.shape[1], model.copies.shape[2]
     hh = w.shape[0]
     m = z.shape[1]
-    sc = network.scratch(n, d, hh, m)
+    sc = network.scratch(n, r, d, hh, m)
     copy(sc[3], z)
     return candidate(model, domain, w, z, lo, hi, vlo, vhi, matrix(hh + 1, m), sc)

@@ -15,10 +15,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from nnspec.engines.boxes import kinds
+from nnspec.engines.boxes import kinds, ties
 from nnspec.engines.boxes.domain import levels_of, table
 from nnspec.engines.boxes.side import Side, constraints
 from nnspec.engines.boxes.supports import COUNTS, supports
+from nnspec.engines.boxes.ties import Ties
 from nnspec.problem import expression as ex
 from nnspec.problem import losses
 from nnspec.problem.evaluate import nonzeros, size, violation
@@ -45,6 +46,8 @@ class Arrays(NamedTuple):
     q2: np.ndarray
     q1: np.ndarray
     constant: float
+    copies: np.ndarray  # (H, N * G, D): what each neuron sees of the samples, see ties.py; x itself without ties
+    signs: np.ndarray  # (H, G)
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,9 +60,11 @@ class Model:
     alpha: float
     loss: int
     parameter: float
-    x: np.ndarray  # (N, D)
+    x: np.ndarray  # (N, D), without regard to ties
     y: np.ndarray
     cw: np.ndarray  # (N,)
+    copies: np.ndarray  # (H, N * G, D), see Arrays; from here on H and D are those that ties leave
+    signs: np.ndarray  # (H, G)
     p2: np.ndarray  # (H, D)
     p1: np.ndarray
     q2: np.ndarray  # (H + 1, m)
@@ -79,6 +84,7 @@ class Model:
     flipped: int  # coordinate made nonnegative by a sign flip of the neuron, or -1
     hidden: Layer
     output: Layer
+    ties: Ties | None
 
     @property
     def tau(self) -> float:
@@ -89,11 +95,13 @@ class Model:
         """What the compiled functions take."""
         return Arrays(
             self.activation, self.alpha, self.x, self.loss, self.parameter, self.tau, self.y, self.cw,
-            self.p2, self.p1, self.q2, self.q1, self.constant,
+            self.p2, self.p1, self.q2, self.q1, self.constant, self.copies, self.signs,
         )  # fmt: skip
 
     def point(self, w: np.ndarray, v: np.ndarray) -> Point:
         """Hidden weights (H, D) and output weights (H + 1, m) as values of the free parameters."""
+        if self.ties is not None:
+            w, v = self.ties.expand(w, v)
         d = self.hidden.weights.shape[1] if self.hidden.weights is not None else 0
         values = {}
         for p, value in (
@@ -112,13 +120,13 @@ class Model:
                 return np.zeros(shape)
             return np.asarray(p.value if p.value is not None else point.parameters[p.name], dtype=float).reshape(shape)
 
-        hh, m = len(self.lo), self.vlo.shape[1]
+        hh, m = self.hidden.shape[0], self.vlo.shape[1]
         assert self.hidden.weights is not None
         w = get(self.hidden.weights, self.hidden.weights.shape)
         if self.hidden.bias is not None:
             w = np.column_stack([w, get(self.hidden.bias, (hh,))])
         z = np.vstack([get(self.output.weights, (m, hh)).T, get(self.output.bias, (m,))])
-        return self.canonical(w, z)
+        return self.canonical(*(self.ties.reduce(w, z) if self.ties is not None else (w, z)))
 
     def canonical(self, w: np.ndarray, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The equivalents of w (H, D) and z (H + 1, m) in the fundamental domain, clipped into the box."""
@@ -245,8 +253,8 @@ def _refusal(problem: Problem) -> str | None:
     """Constructs that change what is asked and that the engine has no place for."""
     if problem.variables:
         return f"there are decision variables ({next(iter(problem.variables))})"
-    if problem.ties or any(c.kind == "enforce" for c in problem.symmetry_claims):
-        return "weights are tied (enforce)"
+    if any(c.kind == "enforce" for c in problem.symmetry_claims):
+        return "a symmetry is enforced, which stands for several problems with tied weights"
     if sum(n.free for n in problem.networks.values()) != 1:
         return "there is not exactly one network to train"
     return None
@@ -310,18 +318,57 @@ def read(problem: Problem) -> Model | str:
     q2, q1 = (np.vstack([w.T, b]) for w, b in (_penalties(sizes, output, kind) for kind in ("l2", "l1")))
     model = Model(
         1.0 if problem.minimize else -1.0, constant, kinds.ACTIVATIONS.index(hidden.activation.kind),
-        float(hidden.activation.alpha), number, float(parameter), plain(x), y, cw, plain(p2), plain(p1), plain(q2),
-        plain(q1), plain(lo), plain(hi), plain(vlo), plain(vhi), *_levels(hidden, output, values),
+        float(hidden.activation.alpha), number, float(parameter), plain(x), y, cw,
+        np.repeat(x[None], len(lo), axis=0), np.ones((len(lo), 1)), plain(p2), plain(p1), plain(q2), plain(q1),
+        plain(lo), plain(hi), plain(vlo), plain(vhi), *_levels(hidden, output, values),
         np.zeros((0, lo.size)), np.zeros(0), np.zeros(0), np.ones((1, lo.size + vlo.size)), np.zeros(1), -1, -1, hidden,
-        output,
+        output, None,
     )  # fmt: skip
     limited = _limited(model, side)
+    if not isinstance(limited, str) and problem.ties:
+        limited = _tied(limited, problem)
     if isinstance(limited, str):
         return limited
     reason = _unbounded(limited)
     if reason is not None:
         return reason
     return _supported(_fundamental(limited, problem, network), problem, network, side, sizes)
+
+
+def _tied(model: Model, problem: Problem) -> Model | str:
+    """With one neuron in place of each set of tied ones."""
+    t = ties.read(problem.ties, model.hidden, model.output)
+    if isinstance(t, str):
+        return t
+    ranges = t.ranges(model.lo, model.hi, model.vlo, model.vhi)
+    if ranges is None:
+        return "the ties leave a weight no value"
+    lo, hi, vlo, vhi = (np.ascontiguousarray(a) for a in ranges)
+    p2, q2 = t.total(model.p2, model.q2)
+    p1, q1 = t.total(model.p1, model.q1)
+    # levels that all tied weights share, and constraints on the weights that are left
+    places = np.concatenate([t.hidden.ravel(), lo.size + t.output.ravel()])
+    signs = np.concatenate([t.hidden_signs.ravel(), t.output_signs.ravel()])
+    values: list[set[float] | None] = [None] * (lo.size + vlo.size)
+    for c, (place, sign) in enumerate(zip(places, signs)):
+        if model.counts[c]:
+            own = {float(sign * v) + 0.0 for v in model.levels[c, : int(model.counts[c])]}
+            if sign == 0 and 0.0 not in model.levels[c, : int(model.counts[c])]:
+                return "the ties leave a weight no value"
+            if sign != 0:
+                kept = values[place]
+                values[place] = own if kept is None else kept & own
+    if any(v is not None and not v for v in values):
+        return "the ties leave a weight no value"
+    levels, counts = table([() if v is None else tuple(sorted(v)) for v in values])
+    rows = np.zeros((len(model.rows), lo.size))
+    for old, new in zip(model.rows, rows):
+        np.add.at(new, t.hidden.ravel(), old * t.hidden_signs.ravel())
+    copies, weights = t.copies(model.x)
+    return replace(
+        model, lo=lo, hi=hi, vlo=vlo, vhi=vhi, p2=p2, p1=p1, q2=q2, q1=q1, levels=levels, counts=counts, rows=rows,
+        copies=copies, signs=weights, supports=np.ones((1, lo.size + vlo.size)), ties=t,
+    )  # fmt: skip
 
 
 def _levels(hidden: Layer, output: Layer, values: dict[str, tuple[float, ...]]) -> tuple[np.ndarray, np.ndarray]:
@@ -457,7 +504,8 @@ def _fundamental(model: Model, problem: Problem, network: Network) -> Model:
     for b in problem.break_symmetry:
         if b.network == network.name and b.layer in (None, model.hidden.name):
             allowed = set() if "none" in b.kinds else allowed if "auto" in b.kinds else set(b.kinds)
-    column = model.lo.shape[1] - 1
+    free = np.flatnonzero(np.all(model.hi > model.lo, axis=0))
+    column = int(free[-1]) if len(free) else model.lo.shape[1] - 1
     flipped = order_by = -1
     lo = model.lo
     symmetric = np.array_equal(model.lo, -model.hi) and np.array_equal(model.vlo[:-1], -model.vhi[:-1])
@@ -467,7 +515,8 @@ def _fundamental(model: Model, problem: Problem, network: Network) -> Model:
         flipped, lo = column, lo.copy()
         lo[:, column] = 0.0
     equal = all(np.array_equal(a, np.broadcast_to(a[0], a.shape)) for a in (
-        lo, model.hi, model.p2, model.p1, model.vlo[:-1], model.vhi[:-1], model.q2[:-1], model.q1[:-1]))  # fmt: skip
+        lo, model.hi, model.p2, model.p1, model.vlo[:-1], model.vhi[:-1], model.q2[:-1], model.q1[:-1], model.copies,
+        model.signs))  # fmt: skip
     if "permutation" in allowed and equal and len(lo) > 1 and not len(model.rows):
         order_by = column
     return replace(model, lo=lo, order_by=order_by, flipped=flipped)
@@ -491,8 +540,9 @@ def closed(model: Model, best: float) -> Model:
     lo, hi = np.maximum(model.lo, -r), np.minimum(model.hi, r)
     vlo, vhi = np.maximum(model.vlo, -s), np.minimum(model.vhi, s)
     if not (np.all(np.isfinite(vlo[-1])) and np.all(np.isfinite(vhi[-1]))):
-        a = np.abs(model.x) @ np.maximum(np.abs(lo), np.abs(hi)).T
+        a = np.einsum("krd,kd->rk", np.abs(model.copies), np.maximum(np.abs(lo), np.abs(hi)))
         largest = np.maximum(np.maximum(np.abs(_plain(model, a)), np.abs(_plain(model, -a))), 0.28)
+        largest = np.einsum("igk,kg->ik", largest.reshape(len(model.x), -1, len(lo)), np.abs(model.signs))
         reach = largest @ np.maximum(np.abs(vlo[:-1]), np.abs(vhi[:-1]))  # (N, m): most that the neurons contribute
         below, above = _output_range(model, best)
         vlo[-1] = np.maximum(vlo[-1], np.max(below - reach, axis=0) - 1e-9)

@@ -20,39 +20,52 @@ from nnspec.engines.compiled import compiled, linked
 
 
 @compiled
-def scratch(n, d, hh, m):
-    """Scratch of the functions here: features, derivatives, output weights, u, curvature, then matrices for Newton."""
+def scratch(n, r, d, hh, m):
+    """Scratch of the functions here, for n samples and r copies of them: hidden units, their gradients in the weights,
+    second derivatives by copy, output weights, u, curvature, then matrices for Newton."""
     kk, dim = hh + 1, hh * d
     features = matrix(n, kk)
     for i in range(n):
         features[i, hh] = 1.0
     return (
-        features, matrix(n, hh), matrix(n, hh), matrix(kk, m), matrix(n, m), matrix(n, m),
+        features, matrix(n, dim), matrix(r, hh), matrix(kk, m), matrix(n, m), matrix(n, m),
         matrix(dim, dim), matrix(dim, 4), matrix(dim, kk), matrix(kk, kk), outputs.scratch(n, kk, m),
     )  # fmt: skip
 
 
-@linked(VOID(INT, FLOAT, *(MATRIX,) * 5))
-def hidden(kind, alpha, x, w, h, d1, d2):
-    """h[i, k] = sigma(w_k . x_i) and its two derivatives."""
-    n, d = x.shape
+@linked(VOID(MODEL, *(MATRIX,) * 4))
+def hidden(model, w, h, jac, d2):
+    """h[i, k]: the unit of neuron k on sample i, sum_g signs_kg sigma(w_k . copy_ig); jac[i, k*D + j] its derivatives,
+    d2[i*G + g, k] the sign times sigma''."""
+    kind, alpha, copies, signs = model.kind, model.alpha, model.copies, model.signs
+    d = copies.shape[2]
+    most = signs.shape[1]
     for k in range(w.shape[0]):
-        for i in range(n):
-            a = 0.0
+        for i in range(h.shape[0]):
+            h[i, k] = 0.0
             for j in range(d):
-                a += x[i, j] * w[k, j]
-            f = act.value(kind, alpha, a)
-            h[i, k] = f
-            d1[i, k], d2[i, k] = act.derivatives(kind, alpha, a, f)
+                jac[i, k * d + j] = 0.0
+            for g in range(most):
+                r = i * most + g
+                a = 0.0
+                for j in range(d):
+                    a += copies[k, r, j] * w[k, j]
+                f = act.value(kind, alpha, a)
+                first, second = act.derivatives(kind, alpha, a, f)
+                h[i, k] += signs[k, g] * f
+                first *= signs[k, g]
+                for j in range(d):
+                    jac[i, k * d + j] += first * copies[k, r, j]
+                d2[r, k] = signs[k, g] * second
 
 
 @linked(FLOAT(MODEL, MATRIX, MATRIX, MATRIX, NETWORK))
 def objective(model, w, vlo, vhi, sc):
     """Objective at hidden weights w (H, D) with the best output weights found; they stay in sc[3], u in sc[4]."""
-    kind, alpha, x, loss, par, tau = model.kind, model.alpha, model.x, model.loss, model.par, model.tau
+    loss, par, tau = model.loss, model.par, model.tau
     y, cw, p2, p1, q2, q1 = model.y, model.cw, model.p2, model.p1, model.q2, model.q1
-    h, d1, d2, z, u, om = sc[0], sc[1], sc[2], sc[3], sc[4], sc[5]
-    hidden(kind, alpha, x, w, h, d1, d2)
+    h, z, u, om = sc[0], sc[3], sc[4], sc[5]
+    hidden(model, w, h, sc[1], sc[2])
     t = outputs.solve(loss, par, tau, h, y, cw, q2, q1, vlo, vhi, z, u, om, sc[10])
     for k in range(w.shape[0]):
         for j in range(w.shape[1]):
@@ -67,11 +80,11 @@ def newton_step(model, w, vlo, vhi, lo, hi, sc, out):
     Second order about `objective(model, w, ...)`, whose scratch it reads; output weights are eliminated by a Schur
     complement, coupled losses are treated as separable (a heuristic: only the quality of points depends on it).
     """
-    x, p2, p1, q2 = model.x, model.p2, model.p1, model.q2
-    h, d1, d2, z, u, om, s, vec, cross, fac = sc[0], sc[1], sc[2], sc[3], sc[4], sc[5], sc[6], sc[7], sc[8], sc[9]
-    n, d = x.shape
-    hh = w.shape[0]
-    m = u.shape[1]
+    copies, p2, p1, q2 = model.copies, model.p2, model.p1, model.q2
+    h, jac, d2, z, u, om, s, vec, cross, fac = sc[0], sc[1], sc[2], sc[3], sc[4], sc[5], sc[6], sc[7], sc[8], sc[9]
+    n, m = u.shape
+    hh, d = w.shape
+    most = model.signs.shape[1]
     kk = hh + 1
     dim = hh * d
     for a in range(dim):
@@ -88,19 +101,20 @@ def newton_step(model, w, vlo, vhi, lo, hi, sc, out):
             for o in range(m):
                 t += u[i, o] * z[k, o]
             for j in range(d):
-                vec[k * d + j, 0] += t * d1[i, k] * x[i, j]
-            t *= d2[i, k]
+                vec[k * d + j, 0] += t * jac[i, k * d + j]
+            for r in range(i * most, (i + 1) * most):
+                for j in range(d):
+                    q = t * d2[r, k] * copies[k, r, j]
+                    for b in range(j + 1):
+                        s[k * d + j, k * d + b] += q * copies[k, r, b]
             for other in range(k + 1):
                 c = 0.0
                 for o in range(m):
                     c += om[i, o] * z[k, o] * z[other, o]
-                c *= d1[i, k] * d1[i, other]
-                if other == k:
-                    c += t
                 for j in range(d):
-                    q = c * x[i, j]
-                    for r in range(d if other < k else j + 1):
-                        s[k * d + j, other * d + r] += q * x[i, r]
+                    q = c * jac[i, k * d + j]
+                    for b in range(d if other < k else j + 1):
+                        s[k * d + j, other * d + b] += q * jac[i, other * d + b]
     for o in range(m):
         for a in range(kk):
             for b in range(a + 1):
@@ -119,7 +133,7 @@ def newton_step(model, w, vlo, vhi, lo, hi, sc, out):
                         c = om[i, o] * z[k, o] * h[i, b]
                         if b == k:
                             c += u[i, o]
-                        t += c * d1[i, k] * x[i, j]
+                        t += c * jac[i, a]
                     for r in range(b):
                         t -= fac[b, r] * cross[a, r]
                     cross[a, b] = t / fac[b, b]

@@ -65,11 +65,23 @@ def _scratch(n, d, hh, m):
     )  # fmt: skip
 
 
+@compiled
+def of_copies(model, k, u, ws):
+    """The multipliers of what neuron k sees: u_io times the copy's sign, (N * G, m)."""
+    signs, own = model.signs, ws[11]
+    most = signs.shape[1]
+    for i in range(u.shape[0]):
+        for g in range(most):
+            for o in range(u.shape[1]):
+                own[i * most + g, o] = signs[k, g] * u[i, o]
+    return own
+
+
 @linked(FLOAT(MODEL, *(MATRIX,) * 6, VECTOR, MATRIX, WORK))
 def dual_bound(model, u, lo, hi, w, vlo, vhi, term, argmin, ws):
     """The neuron-separable bound over a box for a given u; neurons' terms into `term`, their minimisers into
     `argmin`."""
-    kind, alpha, x, loss, par, y = model.kind, model.alpha, model.x, model.loss, model.par, model.y
+    kind, alpha, loss, par, y = model.kind, model.alpha, model.loss, model.par, model.y
     cw, p2, p1, q2, q1 = model.cw, model.p2, model.p1, model.q2, model.q1
     hh = lo.shape[0]
     c, size = ls.conjugate(loss, par, u, y, cw)
@@ -82,7 +94,10 @@ def dual_bound(model, u, lo, hi, w, vlo, vhi, term, argmin, ws):
         total += a
         size += abs(a)
     for k in range(hh):
-        term[k] = neuron_bound(kind, alpha, x, u, p2[k], p1[k], q2[k], q1[k], vlo[k], vhi[k], lo[k], hi[k], w[k], ws)
+        own = of_copies(model, k, u, ws)
+        term[k] = neuron_bound(
+            kind, alpha, model.copies[k], own, p2[k], p1[k], q2[k], q1[k], vlo[k], vhi[k], lo[k], hi[k], w[k], ws
+        )
         for j in range(lo.shape[1]):
             argmin[k, j] = ws[10][7, j]
         total += term[k]
@@ -102,7 +117,9 @@ def single(u):
 def _corrected(model, lo, hi, w, vlo, vhi, bound, cutoff, sc, so, ws, recording):
     """Better u for a box, in sc[4], and its bound: the relaxation lets each neuron be a mixture of points of its box,
     and its dual point is improved by Frank-Wolfe steps with equal weights on the minimisers that the bound returned."""
-    kind, alpha, x, loss, par = model.kind, model.alpha, model.x, model.loss, model.par
+    kind, alpha, loss, par = model.kind, model.alpha, model.loss, model.par
+    copies, signs = model.copies, model.signs
+    most = signs.shape[1]
     tau, y, cw, q2, q1 = model.tau, model.y, model.cw, model.q2, model.q1
     term, argmin, term2, arg2, u2 = so[1], so[2], so[3], so[4], so[5]
     g, z, q, scratch, om = so[6], so[7], so[8], so[9], so[10]
@@ -117,10 +134,12 @@ def _corrected(model, lo, hi, w, vlo, vhi, bound, cutoff, sc, so, ws, recording)
         for k in range(hh):
             column = hh * (count - 1) + k
             for i in range(n):
-                a = 0.0
-                for j in range(d):
-                    a += x[i, j] * arg2[k, j]
-                g[i, column] = act.value(kind, alpha, a)
+                g[i, column] = 0.0
+                for r in range(most):
+                    a = 0.0
+                    for j in range(d):
+                        a += copies[k, i * most + r, j] * arg2[k, j]
+                    g[i, column] += signs[k, r] * act.value(kind, alpha, a)
         # a point with weight 1/count and output weight v enters as the weight v/count with count times the penalty
         for a in range(kk - 1):
             for o in range(m):
@@ -349,14 +368,14 @@ def keep(log, root, lo, hi, vlo, vhi, u):
 
 @compiled
 def _half(model, k, j, a, b, u, lo, hi, w, vlo, vhi, ws):
-    """The neuron's term where its weight j lies in [a, b]; infinite where that is empty."""
+    """The neuron's term where its weight j lies in [a, b]; infinite where that is empty. u is that of its copies."""
     if a > b:
         return math.inf
     x, y, z = lo[k, j], hi[k, j], w[k, j]
     lo[k, j], hi[k, j], w[k, j] = a, b, min(b, max(a, z))
     t = neuron_bound(
-        model.kind, model.alpha, model.x, u, model.p2[k], model.p1[k], model.q2[k], model.q1[k], vlo[k], vhi[k], lo[k],
-        hi[k], w[k], ws,
+        model.kind, model.alpha, model.copies[k], u, model.p2[k], model.p1[k], model.q2[k], model.q1[k], vlo[k], vhi[k],
+        lo[k], hi[k], w[k], ws,
     )  # fmt: skip
     lo[k, j], hi[k, j], w[k, j] = x, y, z
     return t
@@ -414,13 +433,14 @@ def _treat(model, domain, root, raw_lo, raw_hi, w, raw_vlo, raw_vhi, bound, cuto
         # with u kept, a half of the box on which the bound reaches the cutoff is cut off
         cuts = 0
         for k in range(hh):
+            own = of_copies(model, k, u, ws)
             for j in range(d):
                 if hi[k, j] - lo[k, j] < 1e-9:
                     continue
                 a, b = raw_lo[k, j], raw_hi[k, j]
                 middle = 0.5 * (a + b)
-                left = c - term[k] + _half(model, k, j, lo[k, j], min(middle, hi[k, j]), u, lo, hi, w, vlo, vhi, ws)
-                right = c - term[k] + _half(model, k, j, max(middle, lo[k, j]), hi[k, j], u, lo, hi, w, vlo, vhi, ws)
+                left = c - term[k] + _half(model, k, j, lo[k, j], min(middle, hi[k, j]), own, lo, hi, w, vlo, vhi, ws)
+                right = c - term[k] + _half(model, k, j, max(middle, lo[k, j]), hi[k, j], own, lo, hi, w, vlo, vhi, ws)
                 if left >= cutoff and right >= cutoff:
                     keep(log, root, raw_lo, raw_hi, raw_vlo, raw_vhi, u)
                     return min(left, right), -1, best
@@ -560,13 +580,12 @@ def run(model, domain, rows, heap, size, free, nfree, best, best_w, best_z, gap,
     receive the incumbent. worst_first takes nodes from the heap's end, which have high bounds and close soon: bounded
     memory.
     """
-    x, p2, q2 = model.x, model.p2, model.q2
-    n, d = x.shape
-    hh = p2.shape[0]
-    m = q2.shape[1]
-    sc = network.scratch(n, d, hh, m)
+    n, r = model.cw.size, model.copies.shape[1]
+    hh, d = model.p2.shape
+    m = model.q2.shape[1]
+    sc = network.scratch(n, r, d, hh, m)
     so = _scratch(n, d, hh, m)
-    ws = workspace(n, d, m)
+    ws = workspace(r, d, m)
     lo, hi, w = matrix(hh, d), matrix(hh, d), matrix(hh, d)
     vlo, vhi = matrix(hh + 1, m), matrix(hh + 1, m)
     finished = math.inf
@@ -581,7 +600,7 @@ def run(model, domain, rows, heap, size, free, nfree, best, best_w, best_z, gap,
         else:
             top, size = pop(heap, rows, size)
         row = rows[top]
-        if row[0] >= cutoff_of(best, gap, model.constant) and not recording:
+        if row[0] >= min(domain.ceiling, cutoff_of(best, gap, model.constant)) and not recording:
             finished = min(finished, row[0])
             free[nfree] = top
             nfree += 1
@@ -606,7 +625,7 @@ def run(model, domain, rows, heap, size, free, nfree, best, best_w, best_z, gap,
                     hi[k, j] = middle
                 else:
                     lo[k, j] = middle
-            cutoff = cutoff_of(best, gap, model.constant) - price
+            cutoff = min(domain.ceiling, cutoff_of(best, gap, model.constant)) - price
             bound, at, f = _treat(
                 model, domain, root, lo, hi, w, vlo, vhi, row[0] - price, cutoff, sc, so, ws, log
             )  # fmt: skip

@@ -89,10 +89,12 @@ def _load(path: Path) -> tuple[dict, dict[str, np.ndarray]]:
         head["numbers"], head["bound"] = numbers, float(head["bound"])
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zipfile.zlib.error) as e:  # type: ignore[attr-defined]
         raise _Invalid(f"the file cannot be read as a certificate ({e})") from None
-    n, d = arrays["x"].shape if arrays["x"].ndim == 2 else (0, 0)
+    n, d = (len(arrays["x"]), arrays["w"].shape[1]) if arrays["x"].ndim == arrays["w"].ndim == 2 else (0, 0)
     k, m = arrays["z"].shape if arrays["z"].ndim == 2 else (0, 0)
     c, r, t = (k - 1) * d + k * m, len(arrays["rows"]), len(arrays["prices"])
-    shapes = {"x": (n, d), "cw": (n,), "w": (k - 1, d), "z": (k, m), "boxes": (len(arrays["boxes"]), 1 + 2 * c),
+    shapes = {"x": (n, arrays["x"].shape[-1]), "cw": (n,),
+              "copies": (k - 1, n * arrays["signs"].shape[-1], d), "signs": (k - 1, arrays["signs"].shape[-1]),
+              "w": (k - 1, d), "z": (k, m), "boxes": (len(arrays["boxes"]), 1 + 2 * c),
               "u": (len(arrays["boxes"]), n * m), **{a: (k - 1, d) for a in ("p2", "p1", "lo", "hi")},
               **{a: (k, m) for a in ("q2", "q1", "vlo", "vhi")}, "levels": (c, max(1, *arrays["levels"].shape[1:])),
               "counts": (c,), "rows": (r, (k - 1) * d), "low": (r,), "high": (r,), "supports": (t, c),
@@ -131,7 +133,9 @@ def _incumbent(n: dict[str, float], a: dict[str, np.ndarray]) -> float:
     if not len(prices):
         raise _Invalid("the incumbent has more nonzero weights than allowed")
     kind = int(n["loss"])
-    h = activate(Activation(kinds.ACTIVATIONS[int(n["activation"])], n["alpha"]), a["x"] @ w.T)
+    sees = np.einsum("krd,kd->rk", a["copies"], w)
+    h = activate(Activation(kinds.ACTIVATIONS[int(n["activation"])], n["alpha"]), sees)
+    h = np.einsum("igk,kg->ik", h.reshape(len(a["x"]), -1, len(w)), a["signs"])
     outputs = h @ z[:-1] + z[-1]
     name = {"class_hinge": "hinge", "class_squared_hinge": "squared_hinge"}.get(kinds.LOSSES[kind], kinds.LOSSES[kind])
     t = n["parameter"]
@@ -151,10 +155,14 @@ def _same_problem(n: dict[str, float], a: dict[str, np.ndarray], problem: Proble
     for name in certificate.NUMBERS:
         if float(getattr(model, name)) != n[name]:
             raise _Invalid(f"the certificate belongs to another problem ({name} differs)")
-    for name in ("x", "y", "cw", "p2", "p1", "q2", "q1", "levels", "counts", "rows", "low", "high"):
+    for name in ("x", "y", "cw", "copies", "signs", "p2", "p1", "q2", "q1", "levels", "counts", "rows", "low", "high"):
         if not np.array_equal(getattr(model, name), a[name]):
             raise _Invalid(f"the certificate belongs to another problem ({name} differs)")
     _supports_suffice(a, model, problem)
+    stated = evaluate.objective(problem, model.point(a["w"], a["z"]))
+    own = _incumbent(n, a)
+    if n["sense"] * (stated - own) > TOLERANCE * (1 + abs(own)):
+        raise _Invalid("the incumbent's value is not the one of its network")
     for lo, hi, square, linear in (("lo", "hi", "p2", "p1"), ("vlo", "vhi", "q2", "q1")):
         for side, sign in ((lo, 1.0), (hi, -1.0)):
             edge, allowed = sign * a[side], sign * getattr(model, side)
@@ -219,10 +227,12 @@ def _losses_beyond(n: dict[str, float], a: dict[str, np.ndarray], sign: float) -
     if kind in (kinds.CROSS_ENTROPY, kinds.CLASS_HINGE, kinds.CLASS_SQUARED):
         return bound  # a low output does not show in these losses while the others may fall with it
     middle, radius = 0.5 * (a["lo"] + a["hi"]), 0.5 * (a["hi"] - a["lo"])
-    centre, reach = a["x"] @ middle.T, np.abs(a["x"]) @ radius.T
-    reach += 1e-12 * (1 + np.abs(a["x"]) @ (np.abs(middle) + radius).T)
+    copies = a["copies"]
+    centre, reach = (np.einsum("krd,kd->rk", *pair) for pair in ((copies, middle), (np.abs(copies), radius)))
+    reach += 1e-12 * (1 + np.einsum("krd,kd->rk", np.abs(copies), np.abs(middle) + radius))
     largest = np.array([[max(map(abs, iv.value(int(n["activation"]), n["alpha"], c - r, c + r))) for c, r in zip(*row)]
                         for row in zip(centre, reach)])  # fmt: skip
+    largest = np.einsum("igk,kg->ik", largest.reshape(len(a["x"]), -1, len(middle)), np.abs(a["signs"]))
     most = largest @ np.maximum(np.abs(a["vlo"][:-1]), np.abs(a["vhi"][:-1])) * (1 + 1e-12)  # (N, m)
     edge = a["vlo"][-1] if sign > 0 else -a["vhi"][-1]
     f = edge + most + 1e-12 * (1 + np.abs(edge) + most)  # sign * output is at most this
@@ -253,7 +263,7 @@ def _consistent(n: dict[str, float], a: dict[str, np.ndarray]) -> None:
     """Symmetries may only be used where they are ones; data must be of the loss's kind."""
     if not (0 <= int(n["loss"]) < len(kinds.LOSSES) and 0 <= int(n["activation"]) < len(kinds.ACTIVATIONS)):
         raise _Invalid("unknown loss or activation")
-    by, flipped, d = int(n["order_by"]), int(n["flipped"]), a["x"].shape[1]
+    by, flipped, d = int(n["order_by"]), int(n["flipped"]), a["lo"].shape[1]
     if not (-1 <= by < d and -1 <= flipped < d) or n["sense"] not in (1.0, -1.0):
         raise _Invalid("a number is out of range")
     if flipped >= 0:
@@ -274,7 +284,7 @@ def _consistent(n: dict[str, float], a: dict[str, np.ndarray]) -> None:
             hidden, output = a[name][: hh * d].reshape(hh, -1), a[name][hh * d : hh * d + hh * m].reshape(hh, -1)
             if np.any(hidden != hidden[0]) or np.any(output != output[0]) or len(a["rows"]):
                 raise _Invalid("the neurons are not alike")
-        for name in ("lo", "hi", "p2", "p1"):
+        for name in ("lo", "hi", "p2", "p1", "copies", "signs"):
             if np.any(a[name] != a[name][0]):
                 raise _Invalid("the neurons are not alike")
         for name in ("vlo", "vhi", "q2", "q1"):
@@ -411,8 +421,8 @@ def _boxes(n: dict[str, float], a: dict[str, np.ndarray], bound: float) -> None:
                             for t in (s - slack, s + slack))  # fmt: skip
         constant -= 16 * np.finfo(float).eps * abs(constant)
         holds, _ = iv.box_holds(
-            int(n["activation"]), n["alpha"], a["x"], np.ascontiguousarray(u), a["p2"], a["p1"], a["q2"], a["q1"],
-            vlo, vhi, constant, target, lo, hi, BISECTIONS,
+            int(n["activation"]), n["alpha"], a["copies"], a["signs"], np.ascontiguousarray(u), a["p2"], a["p1"],
+            a["q2"], a["q1"], vlo, vhi, constant, target, lo, hi, BISECTIONS,
         )  # fmt: skip
         if not holds:
             raise _Invalid(f"box {r} is not shown to have the bound")

@@ -258,9 +258,18 @@ def _part(kind, alpha, x, u, p2, p1, q2, q1, vlo, vhi, lo, hi, slopes, trend):
 
 
 @compiled
-def box_holds(kind, alpha, x, u, p2, p1, q2, q1, vlo, vhi, constant, target, lo, hi, most):
-    """(whether constant + sum_k min of the neurons' terms over [lo, hi] (H, d) is at least target, bisections used)."""
+def box_holds(kind, alpha, copies, signs, u, p2, p1, q2, q1, vlo, vhi, constant, target, lo, hi, most):
+    """(whether constant + sum_k min of the neurons' terms over [lo, hi] (H, d) is at least target, bisections used).
+
+    copies (H, N*G, d), signs (H, G): neuron k sees row i*G + g with the multipliers signs[k, g] u[i] (u is (N, m)).
+    """
     hh, d = lo.shape
+    group = signs.shape[1]
+    own = np.zeros((hh, copies.shape[1], u.shape[1]))
+    for k in range(hh):
+        for r in range(copies.shape[1]):
+            for o in range(u.shape[1]):
+                own[k, r, o] = signs[k, r % group] * u[r // group, o]
     size = 16  # room for the parts of each neuron; it grows
     part_lo, part_hi = np.zeros((hh, size, d)), np.zeros((hh, size, d))
     bound, error, cut = np.zeros((hh, size)), np.zeros((hh, size)), np.zeros((hh, size), np.int64)
@@ -269,8 +278,8 @@ def box_holds(kind, alpha, x, u, p2, p1, q2, q1, vlo, vhi, constant, target, lo,
     for k in range(hh):
         part_lo[k, 0] = lo[k]
         part_hi[k, 0] = hi[k]
-        bound[k, 0], cut[k, 0], error[k, 0] = _part(kind, alpha, x, u, p2[k], p1[k], q2[k], q1[k], vlo[k], vhi[k],
-                                                    part_lo[k, 0], part_hi[k, 0], slopes, trend)  # fmt: skip
+        bound[k, 0], cut[k, 0], error[k, 0] = _part(kind, alpha, copies[k], own[k], p2[k], p1[k], q2[k], q1[k], vlo[k],
+                                                    vhi[k], part_lo[k, 0], part_hi[k, 0], slopes, trend)  # fmt: skip
     for step in range(most + 1):
         total = constant
         best_k, worst = 0, 0
@@ -302,8 +311,10 @@ def box_holds(kind, alpha, x, u, p2, p1, q2, q1, vlo, vhi, constant, target, lo,
         part_lo[k, new, j] = middle
         part_hi[k, worst, j] = middle
         for c in (worst, new):
-            bound[k, c], cut[k, c], error[k, c] = _part(kind, alpha, x, u, p2[k], p1[k], q2[k], q1[k], vlo[k], vhi[k],
-                                                        part_lo[k, c], part_hi[k, c], slopes, trend)  # fmt: skip
+            bound[k, c], cut[k, c], error[k, c] = _part(
+                kind, alpha, copies[k], own[k], p2[k], p1[k], q2[k], q1[k], vlo[k], vhi[k], part_lo[k, c],
+                part_hi[k, c], slopes, trend,
+            )  # fmt: skip
     return False, most
 
 

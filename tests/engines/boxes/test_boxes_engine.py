@@ -166,7 +166,12 @@ def test_refuses_what_it_would_have_to_ignore() -> None:
     assert "sets of nonzero" in refused(replace(big, constraints=(Constraint(few),)))
     assert "no set of nonzero" in refused(replace(training(XOR_X, XOR_Y, 2, box=(1.0, 2.0)), constraints=(
         Constraint(few),)))  # fmt: skip
-    assert "tied" in refused(replace(p, ties=(Tie(("f.h.bias", 0), ("f.h.bias", 1)),)))
+    for a, b, why in (
+        (("f.h.bias", 0), ("f.h.bias", 1), "differ in more than the sign"),
+        (("f.h.bias", 0), ("f.out.weights", 1), "output weights are tied to hidden"),
+        (("f.h.bias", 0), ("f.out.bias", 0), "output biases are tied"),
+    ):
+        assert why in refused(replace(p, ties=(Tie(a, b),)))
     endless = replace(hidden, bias=Parameter.box("f.h.bias", (2,), kind="int"))
     assert "integers without bounds" in refused(with_layers(endless, output))
     many_values = replace(hidden, bias=Parameter.box("f.h.bias", (2,), -3000, 3000, "int"))

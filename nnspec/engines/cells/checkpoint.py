@@ -44,6 +44,7 @@ def save(path: str | Path, state: State, normal: Normal, gap: float) -> None:
         "bounds": np.array([s.bound for s in state.open or []]),
         "depths": np.array([len(s.prefix) for s in state.open or []], dtype=np.int64),
         "prefixes": np.concatenate([s.prefix.reshape(-1) for s in state.open]) if state.open else none.astype(np.int8),
+        "orders": np.concatenate([s.order for s in state.open]) if state.open else none.astype(np.int64),
     }  # fmt: skip
     temporary = Path(f"{path}.part")
     with temporary.open("wb") as f:
@@ -58,12 +59,12 @@ def load(path: str | Path, normal: Normal, neurons: int, gap: float) -> State:
             a = {k: z[k] for k in z.files}
         if str(a["fingerprint"]) != fingerprint(normal, gap):
             raise CheckpointError(f"{path} is a checkpoint of another problem or gap")
-        subtrees, start = [], 0
+        subtrees, start, at = [], 0, 0
         for depth, bound in zip(a["depths"], a["bounds"], strict=True):
             end = start + int(depth) * neurons
             prefix = a["prefixes"][start:end].reshape(int(depth), neurons).astype(np.int8)
-            subtrees.append(Subtree(prefix, float(bound)))
-            start = end
+            subtrees.append(Subtree(prefix, float(bound), a["orders"][at : at + int(depth)].astype(np.int64)))
+            start, at = end, at + int(depth)
         return State(
             [int(i) for i in a["order"]], [float(v) for v in a["proven"]], a["theta"] if a["theta"].size else None,
             int(a["signs"][0]), subtrees if bool(a["begun"]) else None, float(a["floats"][1]),

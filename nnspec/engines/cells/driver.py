@@ -21,12 +21,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from nnspec.engines.cells.instance import Instance, Subtree, build, cone_coordinates
+from nnspec.engines.cells.instance import Instance, Subtree, build, cone_coordinates, whole_tree
 from nnspec.engines.cells.kernels import kernel_for
 from nnspec.engines.cells.normal import Normal
 from nnspec.engines.cells.search import BUDGET, Found
 
 DOLL_GAP = 1e-3
+LEVELS = 0.5
 ROUND = 16
 """Subtrees per round. Fixed, so that a run is the same with any number of threads."""
 FIRST_BUDGET = 20_000
@@ -156,7 +157,7 @@ class Search:
                 due = whole or (instance is not None and loss > 1e-7 and n - last_proven >= self.stride(n))
                 if due:
                     assert instance is not None
-                    s.open, s.floor = [Subtree(np.zeros((0, self.neurons), dtype=np.int8), 0.0)], np.inf
+                    s.open, s.floor = [whole_tree(self.neurons)], np.inf
                 else:
                     s.proven[n:] = [s.proven[-1]] if len(s.proven) == n else s.proven[n:]
             else:
@@ -181,7 +182,7 @@ class Search:
 
     def instance(self) -> Instance | None:
         """The doll of the samples `order`; None if they do not span."""
-        return build(self.normal, self.cone, self.state.order, self.state.proven)
+        return build(self.normal, self.cone, self.state.order, self.state.proven, self.levels())
 
     def try_everywhere(self) -> None:
         """A doll's network, moved downhill on all samples, may be a new incumbent."""
@@ -189,6 +190,17 @@ class Search:
         loss, theta, signs = self.kernel.improve(everything, s.theta, s.signs, 0, self.seed)
         if loss < s.best_loss:
             s.best_loss, s.best, s.best_signs = loss, theta, signs
+
+    def levels(self) -> list[int]:
+        """Sizes of the subsets whose bounds are used: each at most half of the one before it.
+
+        Between two of them the search chooses the order of the samples, which is worth more than more bounds.
+        """
+        levels: list[int] = []
+        for m, _ in reversed(self.state.proofs):
+            if not levels or m <= LEVELS * levels[-1]:
+                levels.append(m)
+        return levels
 
     def stride(self, n: int) -> int:
         if self.step:
@@ -261,14 +273,17 @@ class Search:
         limit = (instance.size + 1) * self.normal.features.shape[0] ** self.neurons
         found = Found(
             np.array([loss, -1.0]), np.zeros(self.size), np.zeros((limit, instance.size, self.neurons), dtype=np.int8),
+            np.zeros((limit, instance.size), dtype=np.int64),
             np.zeros(limit, dtype=np.int64), np.zeros(limit), np.zeros(5, dtype=np.int64), np.array([np.inf]),
         )  # fmt: skip
         subtrees = []
-        if self.kernel.search(instance, subtree.prefix, gap, self.gap_absolute, self.strong, budget, self.room,
+        if self.kernel.search(instance, subtree, gap, self.gap_absolute, self.strong, budget, self.room,
                               found) == BUDGET:  # fmt: skip
             for i in range(int(found.counts[4])):
                 bound = max(float(found.open_bound[i]), subtree.bound)
-                subtrees.append(Subtree(found.open_prefix[i, : found.open_depth[i]].copy(), bound))
+                depth = int(found.open_depth[i])
+                path = found.open_prefix[i, :depth].copy(), found.open_order[i, :depth].copy()
+                subtrees.append(Subtree(path[0], bound, path[1]))
         signs = int(found.incumbent[1])
         return (float(found.incumbent[0]) if signs >= 0 else np.inf, found.theta, signs, subtrees,
                 float(found.floor[0]), int(found.counts[0]))  # fmt: skip

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -12,10 +12,18 @@ from nnspec.engines.cells.polytope import EPS
 
 @dataclass(frozen=True)
 class Subtree:
-    """The joint patterns that begin with `prefix` (samples, neurons): a small value that any process can work on."""
+    """The joint patterns that begin with `prefix` (samples, neurons) on `order`, positions in the Instance.
+
+    A small value that any process can work on.
+    """
 
     prefix: np.ndarray
     bound: float
+    order: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+
+
+def whole_tree(neurons: int) -> Subtree:
+    return Subtree(np.zeros((0, neurons), dtype=np.int8), 0.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,6 +37,7 @@ class Instance:
     inverse: np.ndarray
     basis: int
     rest: np.ndarray  # (n + 1,) bound on what is left after t samples
+    block: np.ndarray  # (n,) before this step the samples from the step on may change places
 
     @property
     def size(self) -> int:
@@ -65,8 +74,12 @@ def tolerances(n: int) -> np.ndarray:
     return EPS * (1.0 + (np.arange(n) * 0.6180339887498949) % 1.0)
 
 
-def build(normal: Normal, cone: np.ndarray, order: list[int], proven: list[float]) -> Instance | None:
-    """The samples `order`, where proven[m] bounds the optimum on the last m of them. None if they do not span."""
+def build(normal: Normal, cone: np.ndarray, order: list[int], proven: list[float], levels: list[int]
+          ) -> Instance | None:  # fmt: skip
+    """The samples `order`, where proven[m] bounds the optimum on the last m of them. None if they do not span.
+
+    `levels`: numbers m between which samples may change places, since only these bounds are used.
+    """
     rank = cone.shape[1]
     index = np.array(order, dtype=np.int64)
     front = independent(cone[index], rank)
@@ -75,15 +88,18 @@ def build(normal: Normal, cone: np.ndarray, order: list[int], proven: list[float
     n = len(index)
     taken = set(front)
     positions = front + [i for i in range(n) if i not in taken]
-    # after t samples, the longest suffix of `order` that is untouched
+    ends = sorted({n, *(n - m for m in levels if 0 < m < n)})
+    # the basis keeps its place; after it, the end of each sample's block
+    ending = [p + 1 if t < rank else next(e for e in ends if e > p) for t, p in enumerate(positions)]
+    block = np.array([t + 1 if t < rank else max(u + 1 for u in range(rank, n) if ending[u] == ending[t])
+                      for t in range(n)], dtype=np.int64)  # fmt: skip
     rest = np.zeros(n + 1)
-    last = -1
+    last = 0
     for t in range(n):
-        rest[t] = proven[min(n - last - 1, len(proven) - 1)]
-        last = max(last, positions[t])
-    rest[0] = 0.0
+        last = max(last, ending[t])
+        rest[t + 1] = proven[min(n - last, len(proven) - 1)]
     index = index[positions]
     eps = tolerances(normal.samples)[index]
     directions = cone[index]
     return Instance(normal, index, np.ascontiguousarray(directions[:, None, :]), eps[:, None].copy(),
-                    np.linalg.inv(directions[:rank]), rank, rest)  # fmt: skip
+                    np.linalg.inv(directions[:rank]), rank, rest, block)  # fmt: skip

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from nnspec.engines.cells import piecewise, squared
-from nnspec.engines.cells.instance import Instance
+from nnspec.engines.cells.instance import Instance, Subtree
 from nnspec.engines.cells.local import descend, multistart, within
 from nnspec.engines.cells.loss import Samples, network_loss
 from nnspec.engines.cells.normal import Normal
@@ -83,16 +83,19 @@ class Kernel:
                    n.sign_mask, n.box, n.box_rhs, n.output_box, incumbent, best, self.control)  # fmt: skip
         return float(self.loss(best, int(incumbent[1]), index)), best, int(incumbent[1])
 
-    def search(self, instance: Instance, prefix: np.ndarray, gap: float, gap_absolute: float, strong: int, budget: int,
+    def search(self, instance: Instance, subtree: Subtree, gap: float, gap_absolute: float, strong: int, budget: int,
                room: int, found: Found) -> int:  # fmt: skip
         """The tree below a prefix; see `search.explore`."""
         n, index = self.normal, instance.index
-        frame = Frame(instance.rest, n.box, n.box_rhs, n.output_box, n.sign_mask, n.symmetric, n.flip, gap,
-                      gap_absolute, strong)  # fmt: skip
+        frame = Frame(instance.rest, instance.block, n.box, n.box_rhs, n.output_box, n.sign_mask, n.symmetric, n.flip,
+                      gap, gap_absolute, strong)  # fmt: skip
         rows = inequalities(len(index), self.neurons, n.features.shape[0], n.box)
         bound = self.losses.bound_of(n, index, self.neurons, rows)
         cones = make_cones(instance.cone, instance.eps, instance.inverse, 0, instance.basis, self.neurons, room)
-        return int(explore(bound, self.samples(index), cones, frame, prefix, budget, self.control, found))
+        rest = np.setdiff1d(np.arange(instance.size), subtree.order)
+        order = np.concatenate([subtree.order, rest])
+        return int(explore(bound, self.samples(index), cones, frame, subtree.prefix, budget, self.control, order,
+                           found))  # fmt: skip
 
 
 def kernel_for(normal: Normal, neurons: int, control: np.ndarray) -> Kernel:

@@ -5,8 +5,8 @@ A class of losses is two NamedTuples and the bodies of the generic functions bel
 * A *loss* holds the samples' own constants (slopes, weights). `sample_loss`, `join` and `weight` are enough for
   the loss of a network and for local search.
 * A *bound* holds the loss and one state per depth, so that going back in the tree costs nothing: state t belongs to the
-  pattern on the first t samples. `begin`, `child`, `enter` and `inner` bound the loss on these samples from below,
-  `margin` says by how much rounding may have raised such a bound.
+  pattern on the t samples of the path, whose order differs from branch to branch. `begin`, `child`, `enter` and
+  `inner` bound the loss on these samples from below, `margin` says by how much rounding may have raised such a bound.
 
 `squared` and `piecewise` are the examples; `kernels` lists the classes. A row is the linear form of a sample's output
 over theta = (theta_1, ..., theta_H, c) for the pieces that the neurons have.
@@ -68,16 +68,16 @@ def begin(bound: Any) -> None:
 
 
 @generic
-def child(bound: Any, t: int, row: np.ndarray, y: float) -> tuple[float, float]:
-    """(lower bound on the samples up to t, if sample t has this row; rank among the children: least first).
+def child(bound: Any, t: int, i: int, row: np.ndarray, y: float) -> tuple[float, float]:
+    """(lower bound on state t's samples and sample i, if that has this row; rank among the children: least first).
 
     Reads state t. Has to be cheap; any valid bound will do, such as that of state t.
     """
 
 
 @generic
-def enter(bound: Any, t: int, row: np.ndarray, y: float, limit: float) -> float:
-    """Make state t + 1 from state t and the row of sample t (which may be destroyed); its bound.
+def enter(bound: Any, t: int, i: int, row: np.ndarray, y: float, limit: float) -> float:
+    """Make state t + 1 from state t and the row of sample i (which may be destroyed); its bound.
 
     May stop as soon as the bound reaches `limit`.
     """

@@ -123,16 +123,16 @@ def _begin(bound: PiecewiseBound) -> None:
 
 
 @body(ls.child, PiecewiseBound)
-def _child(bound: PiecewiseBound, t: int, row: np.ndarray, y: float) -> tuple[float, float]:
+def _child(bound: PiecewiseBound, t: int, i: int, row: np.ndarray, y: float) -> tuple[float, float]:
     wrong = y
     for j in range(row.shape[0]):
         wrong -= row[j] * bound.solution[t, j]
     # the parent's bound; children that its solution fits come first
-    return bound.value[t], max(bound.loss.lo[t] * wrong, bound.loss.hi[t] * wrong)
+    return bound.value[t], max(bound.loss.lo[i] * wrong, bound.loss.hi[i] * wrong)
 
 
 @body(ls.enter, PiecewiseBound)
-def _enter(bound: PiecewiseBound, t: int, row: np.ndarray, y: float, limit: float) -> float:
+def _enter(bound: PiecewiseBound, t: int, i: int, row: np.ndarray, y: float, limit: float) -> float:
     size, columns = row.shape[0], bound.work_basic.shape[0]
     largest = bound.loss.largest
     per_sample = 2 if largest else 1
@@ -148,8 +148,8 @@ def _enter(bound: PiecewiseBound, t: int, row: np.ndarray, y: float, limit: floa
     else:
         bound.a[b, :size] = row
         bound.target[b] = y
-        bound.low[b] = bound.loss.lo[t]
-        bound.high[b] = bound.loss.hi[t]
+        bound.low[b] = bound.loss.lo[i]
+        bound.high[b] = bound.loss.hi[i]
     end = b + per_sample
     bound.u[t + 1, :b] = bound.u[t, :b]
     bound.is_basic[t + 1, :b] = bound.is_basic[t, :b]

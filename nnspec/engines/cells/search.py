@@ -1,11 +1,12 @@
 """Depth-first branch-and-bound over the joint activation patterns (numba): one traversal for all classes of losses.
 
-At depth t every neuron has a piece for each of the first t samples of the order. The bound is
+At depth t every neuron has a piece for each of the t samples of the path. The bound is
 
     (least loss on these t samples, relaxed)  joined with  rest[t],
 
 where rest[t] is a proven lower bound of the optimum on the other samples alone (Russian dolls), and joining is addition
-or, for the largest error, the maximum. The first part comes from a *bound* (see `loss`): a cheap value per child that
+or, for the largest error, the maximum. Between two subsets with a proven bound, the sample that comes next is chosen
+anew at every node (see `choose`). The first part comes from a *bound* (see `loss`): a cheap value per child that
 orders and cuts the children, one per entered node, and every `strong` levels one under the pattern's own inequalities,
 for each combination of output signs that is still alive; combinations that pass the cut-off die for the whole subtree.
 
@@ -42,13 +43,15 @@ DONE, BUDGET = 0, 1
 class Frame(NamedTuple):
     """What holds in the whole tree.
 
-    rest (n + 1,); box (H, 2, m, p) and box_rhs (H, 2, m): rows over theta_k for a positive and a negative output
-    weight, -inf where there is none; output_box (2,); sign_mask: which combinations of signs are allowed (bit k of a
-    combination: neuron k's output weight is negative); symmetric: neurons may be exchanged; flip: the first sample may
-    be taken to be in the upper piece of every neuron.
+    rest (n + 1,); block (n,): before step t the samples of the steps t .. block[t] - 1 may change places; box
+    (H, 2, m, p) and box_rhs (H, 2, m): rows over theta_k for a positive and a negative output weight, -inf where there
+    is none; output_box (2,); sign_mask: which combinations of signs are allowed (bit k of a combination: neuron k's
+    output weight is negative); symmetric: neurons may be exchanged; flip: the first sample may be taken to be in the
+    upper piece of every neuron.
     """
 
     rest: np.ndarray
+    block: np.ndarray
     box: np.ndarray
     box_rhs: np.ndarray
     output_box: np.ndarray
@@ -63,14 +66,15 @@ class Frame(NamedTuple):
 class Found(NamedTuple):
     """What `explore` writes.
 
-    incumbent: the loss to beat, the sign combination of theta. open_prefix, open_depth, open_bound: nodes left open
-    when the budget is spent, counts[4] of them. counts: nodes, leaves, solved leaves, failed leaves, open nodes.
-    floor (1,): least bound of a leaf that could not be resolved.
+    incumbent: the loss to beat, the sign combination of theta. open_prefix, open_order, open_depth, open_bound: the
+    nodes left open when the budget is spent, counts[4] of them. counts: nodes, leaves, solved leaves, failed leaves,
+    open nodes. floor (1,): least bound of a leaf that could not be resolved.
     """
 
     incumbent: np.ndarray
     theta: np.ndarray
     open_prefix: np.ndarray
+    open_order: np.ndarray
     open_depth: np.ndarray
     open_bound: np.ndarray
     counts: np.ndarray
@@ -78,8 +82,8 @@ class Found(NamedTuple):
 
 
 @compiled
-def sign_rows(t: int, signs: int, neurons: int, pieces: int, cuts: np.ndarray, chosen: np.ndarray, frame: Frame,
-              rows: np.ndarray, rhs: np.ndarray) -> int:  # fmt: skip
+def sign_rows(t: int, signs: int, neurons: int, pieces: int, cuts: np.ndarray, chosen: np.ndarray,
+              order: np.ndarray, frame: Frame, rows: np.ndarray, rhs: np.ndarray) -> int:  # fmt: skip
     """The inequalities of a pattern on the first t samples, of the boxes and of the output bias; their number.
 
     `signs` has bit k set if neuron k's output weight is negative. Rows over (theta_1, ..., theta_H, c).
@@ -97,7 +101,7 @@ def sign_rows(t: int, signs: int, neurons: int, pieces: int, cuts: np.ndarray, c
                 s = direction if piece > c else -direction
                 rows[m, :] = 0.0
                 for j in range(p):
-                    rows[m, k * p + j] = s * cuts[i, c, j]
+                    rows[m, k * p + j] = s * cuts[order[i], c, j]
                 rhs[m] = 0.0
                 m += 1
         for i in range(box.shape[2]):
@@ -124,7 +128,8 @@ def inequalities(n: int, neurons: int, pieces: int, box: np.ndarray) -> int:
 
 @compiled
 def hand_back(first: int, t: int, position: np.ndarray, children: np.ndarray, child_code: np.ndarray,
-              child_bound: np.ndarray, chosen: np.ndarray, pieces: int, bound: Any, found: Found) -> int:  # fmt: skip
+              child_bound: np.ndarray, chosen: np.ndarray, order: np.ndarray, pieces: int, bound: Any, found: Found
+              ) -> int:  # fmt: skip
     """Write the nodes that are still open on the current path; their number."""
     neurons = chosen.shape[1]
     count = 0
@@ -137,6 +142,7 @@ def hand_back(first: int, t: int, position: np.ndarray, children: np.ndarray, ch
             for k in range(neurons):
                 found.open_prefix[count, depth, k] = code % pieces
                 code //= pieces
+            found.open_order[count, : depth + 1] = order[: depth + 1]
             found.open_depth[count] = depth + 1
             found.open_bound[count] = child_bound[depth, i] - margin(bound, child_bound[depth, i])
             count += 1
@@ -151,9 +157,55 @@ def cutoff_of(bound: Any, frame: Frame, incumbent: float) -> float:
 
 
 @compiled
+def choose(t: int, pieces: int, samples: Samples, cones: Cones, frame: Frame, bound: Any, cutoff: float,
+           order: np.ndarray, equal: np.ndarray, allowed: np.ndarray, piece: np.ndarray, row: np.ndarray
+           ) -> int:  # fmt: skip
+    """The position of the sample to branch on next, among those of the block.
+
+    The one with the fewest children below the cut-off; among those the one whose best child has the largest rank.
+    -1: one of them has no such child.
+    """
+    neurons, p = allowed.shape[0], samples.features.shape[2]
+    best, fewest, largest = t, pieces**neurons + 1, -np.inf
+    for at in range(t, frame.block[t]):
+        i = order[at]
+        for k in range(neurons):
+            pieces_allowed(t, i, k, pieces, cones, allowed)
+        count, least = 0, np.inf
+        for code in range(pieces**neurons):
+            left, ok = code, True
+            for k in range(neurons):
+                m = left % pieces
+                left //= pieces
+                piece[k] = m
+                if not allowed[k, m] or (frame.symmetric and k > 0 and equal[k] and m > piece[k - 1]):
+                    ok = False
+                    break
+            if not ok:
+                continue
+            for k in range(neurons):
+                for j in range(p):
+                    row[k * p + j] = samples.features[piece[k], i, j]
+            row[neurons * p] = samples.constant[i]
+            value, rank = child(bound, t, i, row, samples.y[i])
+            if join(bound.loss, value, frame.rest[t + 1]) < cutoff:
+                count += 1
+                least = min(least, rank)
+        if count == 0:
+            return -1
+        if count < fewest or (count == fewest and least > largest):
+            best, fewest, largest = at, count, least
+            if count == 1:
+                break
+    return best
+
+
+@compiled
 def explore(bound: Any, samples: Samples, cones: Cones, frame: Frame, prefix: np.ndarray, budget: int,
-            control: np.ndarray, found: Found) -> int:  # fmt: skip
+            control: np.ndarray, order: np.ndarray, found: Found) -> int:  # fmt: skip
     """Explore the subtree below `prefix` (t0, H). See the module's docstring.
+
+    order (n,): the samples, those of the prefix first; it changes from branch to branch.
 
     When `budget` nodes are spent or control[0] is set, the open nodes are handed back and BUDGET is returned.
     """
@@ -199,8 +251,15 @@ def explore(bound: Any, samples: Samples, cones: Cones, frame: Frame, prefix: np
                 children[t] = 0
             else:
                 cutoff = cutoff_of(bound, frame, incumbent[0])
+                if frame.block[t] > t + 1:
+                    at = choose(t, pieces, samples, cones, frame, bound, cutoff, order, equal[t], allowed, piece, row)
+                    if at < 0:
+                        children[t] = position[t] = 0
+                        expanded = True
+                        continue
+                    order[t], order[at] = order[at], order[t]
                 for k in range(neurons):
-                    pieces_allowed(t, k, pieces, cones, allowed)
+                    pieces_allowed(t, order[t], k, pieces, cones, allowed)
                 count = 0
                 for code in range(combos):
                     left = code
@@ -219,9 +278,9 @@ def explore(bound: Any, samples: Samples, cones: Cones, frame: Frame, prefix: np
                         continue
                     for k in range(neurons):
                         for j in range(p):
-                            row[k * p + j] = samples.features[piece[k], t, j]
-                    row[size - 1] = samples.constant[t]
-                    value, rank = child(bound, t, row, samples.y[t])
+                            row[k * p + j] = samples.features[piece[k], order[t], j]
+                    row[size - 1] = samples.constant[order[t]]
+                    value, rank = child(bound, t, order[t], row, samples.y[order[t]])
                     value = join(bound.loss, value, rest[t + 1])
                     if value >= cutoff:
                         continue
@@ -244,7 +303,7 @@ def explore(bound: Any, samples: Samples, cones: Cones, frame: Frame, prefix: np
                 break
             continue
         if nodes >= budget or control[0] != 0:
-            count = hand_back(t0, t, position, children, child_code, child_bound, chosen, pieces, bound, found)
+            count = hand_back(t0, t, position, children, child_code, child_bound, chosen, order, pieces, bound, found)
             found.counts[0] += nodes
             found.counts[4] = count
             return BUDGET
@@ -262,16 +321,16 @@ def explore(bound: Any, samples: Samples, cones: Cones, frame: Frame, prefix: np
             code //= pieces
             chosen[t, k] = m
             equal[t + 1, k] = k > 0 and equal[t, k] and m == chosen[t, k - 1]
-            if not enter_piece(t, k, m, pieces, chosen, cones):
+            if not enter_piece(t, order[t], k, m, pieces, chosen, cones):
                 entered = False
                 break
             for j in range(p):
-                row[k * p + j] = samples.features[m, t, j]
+                row[k * p + j] = samples.features[m, order[t], j]
         if not entered:
             continue
-        row[size - 1] = samples.constant[t]
+        row[size - 1] = samples.constant[order[t]]
         limit = needed(bound.loss, cutoff, rest[t + 1])
-        if enter(bound, t, row, samples.y[t], limit) >= limit:
+        if enter(bound, t, order[t], row, samples.y[order[t]], limit) >= limit:
             continue
         mask[t + 1] = mask[t]
         leaf = t + 1 == n
@@ -281,7 +340,7 @@ def explore(bound: Any, samples: Samples, cones: Cones, frame: Frame, prefix: np
             for s in range(2**neurons):
                 if not (mask[t + 1] >> s) & 1:
                     continue
-                m = sign_rows(t + 1, s, neurons, pieces, samples.cuts, chosen, frame, rows, rhs)
+                m = sign_rows(t + 1, s, neurons, pieces, samples.cuts, chosen, order, frame, rows, rhs)
                 status, value = inner(bound, t + 1, rows, rhs, m, limit, leaf)
                 if status == CUT:
                     mask[t + 1] &= ~(1 << s)

@@ -493,7 +493,7 @@ def search_convex(rows: Rows, cones: Cones, price: Price, frame: Frame, prefix: 
             code //= pieces
             chosen[t, k] = m
             path.equal[t + 1, k] = k > 0 and path.equal[t, k] and m == chosen[t, k - 1]
-            if not enter_piece(t, k, m, pieces, chosen, cones):
+            if not enter_piece(t, t, k, m, pieces, chosen, cones):
                 entered = False
                 break
             for j in range(size):

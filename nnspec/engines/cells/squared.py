@@ -101,18 +101,18 @@ def _begin(bound: SquaredBound) -> None:
 
 
 @body(ls.child, SquaredBound)
-def _child(bound: SquaredBound, t: int, row: np.ndarray, y: float) -> tuple[float, float]:
+def _child(bound: SquaredBound, t: int, i: int, row: np.ndarray, y: float) -> tuple[float, float]:
     value = bound.rss[t] + increment(bound.lower[t], bound.q[t], row, y, bound.z)
     return value, value
 
 
 @body(ls.enter, SquaredBound)
-def _enter(bound: SquaredBound, t: int, row: np.ndarray, y: float, limit: float) -> float:
+def _enter(bound: SquaredBound, t: int, i: int, row: np.ndarray, y: float, limit: float) -> float:
     size = row.shape[0]
-    for i in range(size):
-        for j in range(i + 1):
-            bound.lower[t + 1, i, j] = bound.lower[t, i, j]
-        bound.q[t + 1, i] = bound.q[t, i]
+    for a in range(size):
+        for b in range(a + 1):
+            bound.lower[t + 1, a, b] = bound.lower[t, a, b]
+        bound.q[t + 1, a] = bound.q[t, a]
     left = absorb(bound.lower[t + 1], bound.q[t + 1], row, y)
     bound.rss[t + 1] = bound.rss[t] + left * left
     return bound.rss[t + 1]

@@ -55,8 +55,8 @@ def make_cones(cuts: np.ndarray, eps: np.ndarray, inverse: np.ndarray, fixed: in
 
 
 @compiled
-def pieces_allowed(t: int, k: int, pieces: int, cones: Cones, allowed: np.ndarray) -> None:
-    """Write into allowed[k] whether neuron k can have each piece at sample t, given its pieces before."""
+def pieces_allowed(t: int, i: int, k: int, pieces: int, cones: Cones, allowed: np.ndarray) -> None:
+    """Write into allowed[k] whether neuron k can have each piece at sample i, given t pieces before."""
     cuts, eps = cones.cuts, cones.eps
     for m in range(pieces):
         allowed[k, m] = True
@@ -65,20 +65,21 @@ def pieces_allowed(t: int, k: int, pieces: int, cones: Cones, allowed: np.ndarra
     depth = cones.pointer[k, t] // pieces
     slot = cones.pointer[k, t] % pieces
     for c in range(pieces - 1):
-        low, high = span(cuts[t, c], cones.vertices[k, depth, slot], cones.counts[k, depth, slot])
-        if high < -eps[t, c]:
+        low, high = span(cuts[i, c], cones.vertices[k, depth, slot], cones.counts[k, depth, slot])
+        if high < -eps[i, c]:
             for m in range(c + 1, pieces):
                 allowed[k, m] = False
-        if low > eps[t, c]:
+        if low > eps[i, c]:
             for m in range(c + 1):
                 allowed[k, m] = False
 
 
 @compiled
-def enter_piece(t: int, k: int, m: int, pieces: int, chosen: np.ndarray, cones: Cones) -> bool:
-    """Give neuron k piece m at sample t: sets pointer[k, t + 1]; False if nothing is left of the cone.
+def enter_piece(t: int, i: int, k: int, m: int, pieces: int, chosen: np.ndarray, cones: Cones) -> bool:
+    """Give neuron k piece m at sample i, as step t: sets pointer[k, t + 1]; False if nothing is left of the cone.
 
-    `chosen[i, k]` are the pieces before; chosen[t, k] = m must already be set.
+    `chosen[s, k]` are the pieces at the steps before; chosen[t, k] = m must already be set. The basis comes first, so
+    that i = t there.
     """
     cuts, eps, vertices, facets, counts, pointer = (
         cones.cuts, cones.eps, cones.vertices, cones.facets, cones.counts, cones.pointer)  # fmt: skip
@@ -87,17 +88,17 @@ def enter_piece(t: int, k: int, m: int, pieces: int, chosen: np.ndarray, cones: 
     if t + 1 < cones.basis:
         return True
     if t + 1 == cones.basis:
-        for i in range(cones.fixed):
-            signs[i] = 1.0
-        for i in range(cones.basis):
-            signs[cones.fixed + i] = 1.0 if chosen[i, k] >= 1 else -1.0
+        for s in range(cones.fixed):
+            signs[s] = 1.0
+        for s in range(cones.basis):
+            signs[cones.fixed + s] = 1.0 if chosen[s, k] >= 1 else -1.0
         n = simplex(cones.inverse, signs, vertices[k, t + 1, 0], facets[k, t + 1, 0])
         if pieces == 3:  # the second cuts of the basis samples
-            for i in range(cones.basis):
-                if chosen[i, k] == 0:
+            for s in range(cones.basis):
+                if chosen[s, k] == 0:
                     continue  # implied by the first cut
-                sign = 1.0 if chosen[i, k] == 2 else -1.0
-                new = clip(cuts[i, 1], sign, eps[i, 1], r + 2 * i + 1, vertices[k, t + 1, 0], facets[k, t + 1, 0], n,
+                sign = 1.0 if chosen[s, k] == 2 else -1.0
+                new = clip(cuts[s, 1], sign, eps[s, 1], r + 2 * s + 1, vertices[k, t + 1, 0], facets[k, t + 1, 0], n,
                            scratch_v, scratch_f, values)  # fmt: skip
                 if new == 0:
                     return False
@@ -115,7 +116,7 @@ def enter_piece(t: int, k: int, m: int, pieces: int, chosen: np.ndarray, cones: 
     n = counts[k, depth, slot]
     current = pointer[k, t]
     if m >= 1:
-        new = clip(cuts[t, m - 1], 1.0, eps[t, m - 1], r + (pieces - 1) * t + m - 1, source_v, source_f, n,
+        new = clip(cuts[i, m - 1], 1.0, eps[i, m - 1], r + (pieces - 1) * i + m - 1, source_v, source_f, n,
                    vertices[k, t + 1, m], facets[k, t + 1, m], values)  # fmt: skip
         if new == 0:
             return False
@@ -127,14 +128,14 @@ def enter_piece(t: int, k: int, m: int, pieces: int, chosen: np.ndarray, cones: 
             n = counts[k, t + 1, m]
             scratch_v[:n] = vertices[k, t + 1, m, :n]
             scratch_f[:n] = facets[k, t + 1, m, :n]
-            new = clip(cuts[t, m], -1.0, eps[t, m], r + (pieces - 1) * t + m, scratch_v, scratch_f, n,
+            new = clip(cuts[i, m], -1.0, eps[i, m], r + (pieces - 1) * i + m, scratch_v, scratch_f, n,
                        vertices[k, t + 1, m], facets[k, t + 1, m], values)  # fmt: skip
             if new < 0:
                 vertices[k, t + 1, m, :n] = scratch_v[:n]
                 facets[k, t + 1, m, :n] = scratch_f[:n]
                 new = n
         else:
-            new = clip(cuts[t, m], -1.0, eps[t, m], r + (pieces - 1) * t + m, source_v, source_f, n,
+            new = clip(cuts[i, m], -1.0, eps[i, m], r + (pieces - 1) * i + m, source_v, source_f, n,
                        vertices[k, t + 1, m], facets[k, t + 1, m], values)  # fmt: skip
         if new == 0:
             return False

@@ -45,10 +45,10 @@ class Compiled:
     orderings: tuple[Ordering, ...] = ()
     runs: Runs | None = field(default=None, repr=False)
     margins: tuple[tuple[Affine, Affine, float], ...] = field(default=(), repr=False)
-    """(e, d, M) of each `errors`: wherever the binary e is 0, d >= M."""
+    """(e, d, M) of each `errors`, and of active sign and step neurons: wherever the binary e is 0, d >= M."""
 
     def firm(self, x: np.ndarray, room: float) -> Program:
-        """The program in which the samples that are right at x lead by the margin and `room` besides."""
+        """The program in which what is right or active at x is so by `room` beyond its margin."""
         firm = self.program.skeleton()
         firm.rows = list(self.program.rows)
         for e, d, m in self.margins:

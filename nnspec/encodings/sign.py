@@ -37,6 +37,8 @@ def _decision(block: Block) -> tuple[Affine, np.ndarray, np.ndarray]:
     z = block.z
     at, below = thresholds(block.program, z)
     b = block.variables("positive", kind="binary", complete=lambda x: z.value(x) >= 0)
+    near = np.flatnonzero(below == -SIGN_MARGIN)  # polishing keeps active neurons off z = -1e-16; a grid needs no room
+    block.context.margins.append((1.0 - b[near], z[near], 0.0))
     return b, at, below
 
 

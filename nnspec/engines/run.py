@@ -26,7 +26,10 @@ from nnspec.tolerances import FEASIBILITY, LOSS_MISMATCH, proven
 
 PATIENCE_A_WEIGHT = 150
 """The first local search ends when so many starts for each weight brought nothing better."""
+BEFORE_CONVEX = ("duplicate samples", "constant inputs", "weight decay")
+"""Reductions that come before the convex program over all activation patterns: quick, and without an incumbent."""
 Explain = Callable[[str], None]
+NEVER_NEGATIVE = "losses, sizes and squares are never negative"
 
 
 def solve_problem(problem: Problem, limits: Limits = Limits(), engine: str = "auto",  # noqa: B008
@@ -47,6 +50,10 @@ def solve_problem(problem: Problem, limits: Limits = Limits(), engine: str = "au
     run = _Run(problem, limits, on_progress, stop, say, expand(problem) if enforced(problem) else None)
     for point in start:
         run.consider(point)
+    if reductions and engine in ("auto", "solver") and backend is None and not encodings:
+        outcome = run.convex()
+        if outcome is not None:
+            return outcome
     if incumbents:
         run.search(start)
     for line in choice.reasons:
@@ -147,6 +154,26 @@ class _Run:
         else:
             self.say("local search found no feasible point")
 
+    def convex(self) -> Outcome | None:
+        """The outcome if the convex program over all activation patterns settles every case of weight decay; else its
+        networks are first points."""
+        if self.symmetric is not None:
+            return None
+        chain = reduce(self.problem, reductions=tuple(r for r in CHAIN if r.name in BEFORE_CONVEX))
+        if not all(math.isfinite(c.lower) for c in chain.cases):
+            return None
+        new = [self.consider(c.inverse(p)) for c in chain.cases for p in c.points]
+        if not all(self._settles(c.lower) for c in chain.cases):
+            return None
+        bound = self._checked(self.sign * min(self.upper, *(c.lower for c in chain.cases)))
+        if bound is None:
+            return None
+        for step in chain.steps:
+            self.say(str(step))
+        self.say(f"proven by {chain.cases[0].lower_source}, whose solution has few enough neurons")
+        self.report(bound, 0, any(new))
+        return self._outcome(Status.OPTIMAL, bound, None, chain.cases[0].lower_source)
+
     # -- engines that take the problem as it is ------------------------------------------------------------------
 
     def direct(self, engine: Engine) -> Outcome:
@@ -216,17 +243,30 @@ class _Run:
             if value is not None and bound is not None and not proven(value, bound, self.limits.gap):
                 self.messages.append(f"the bound {bound:.9g} is {abs(value - bound):.2g} off the recomputed objective: "
                                      "the solver's tolerances allow no more")  # fmt: skip
-            return self._outcome(Status.OPTIMAL, bound, last)
+            source = next((c.lower_source for c in chain.cases if c.lower_source), NEVER_NEGATIVE)
+            return self._outcome(Status.OPTIMAL, bound, last, source)
         interrupted = self.stop is not None and self.stop.is_set()
         return self._outcome(Status.INTERRUPTED if interrupted else Status.LIMIT, bound, last)
 
     def _cases(self, engine: Engine, chain: Chain) -> tuple[float | None, Outcome | None, bool, bool]:
         """Solve the cases: (bound, last outcome, whether all are finished, whether one failed)."""
+        for c in chain.cases:
+            for point in c.points:
+                if self.consider(c.inverse(point)):
+                    self.say(f"incumbent {self.value():.6g} from {c.lower_source}")
         cases = sorted(chain.cases, key=lambda c: self._rank(c))
         least = self._least()
-        bounds = [-math.inf if least is None else least] * len(cases)
+        bounds = [max(c.lower, -math.inf if least is None else least) for c in cases]
         last, failed = None, False
-        pending = list(range(len(cases)))
+        pending = []
+        for number, c in enumerate(cases):
+            if self._contradicted(c, c.lower):
+                return None, None, False, True
+            if self._settles(c.lower):
+                self.say(f"case {number + 1} of {len(cases)}, {c.label}: nothing below {self.sign * c.lower:.9g}, by "
+                         f"{c.lower_source}")  # fmt: skip
+            else:
+                pending.append(number)
         for again in (False, True):  # what easy cases leave of their share of the time goes to the hard ones
             unfinished = []
             for position, number in enumerate(pending):
@@ -257,6 +297,14 @@ class _Run:
         least = floor(self.problem.objective.expression) if self.problem.minimize else -math.inf
         return least if math.isfinite(least) else None
 
+    def _settles(self, lower: float) -> bool:
+        """Whether nothing above a bound is worth finding: half the gap, since solvers round too."""
+        return bool(self.points) and lower >= self._target()
+
+    def _target(self) -> float:
+        """What a better network must be below, in the minimising sense."""
+        return self.upper - 0.5 * self.limits.gap * max(1e-9, abs(self.upper))
+
     def _images(self, case: Case) -> list[tuple[float, Point]]:
         """Known points as points of a case, with their objective there; best first."""
         images = [q for _, p in self.points if (q := case.forward(p)) is not None and not violations(case.problem, q)]
@@ -271,8 +319,7 @@ class _Run:
         starts = self._images(case)
         cutoff = None
         if self.points and (not starts or starts[0][0] > self.upper):
-            # nothing within half the gap of the incumbent is worth finding (half, since solvers round too)
-            cutoff = self.sign * (self.upper - 0.5 * self.limits.gap * max(1e-9, abs(self.upper)))
+            cutoff = self.sign * self._target()
         left = self.left()
         limits = replace(self.limits, time=None if left is None else left / rest, cutoff=cutoff)
 
@@ -295,12 +342,18 @@ class _Run:
         if r.status is Status.INFEASIBLE:
             return r, (self.sign * cutoff if cutoff is not None else math.inf), True
         bound = -math.inf if r.bound is None else self.sign * r.bound
+        if self._contradicted(case, bound):
+            return replace(r, status=Status.ERROR), bound, True
+        return r, bound, r.status is Status.OPTIMAL
+
+    def _contradicted(self, case: Case, bound: float) -> bool:
+        """Whether a known point of a case is below its bound by more than tolerances explain; says so."""
         for value, _ in self._images(case):
             if bound > value + LOSS_MISMATCH * max(1.0, abs(value)) + FEASIBILITY:
                 what = case.label or "the reduced problem"
                 self.messages.append(f"the bound {bound:.9g} of {what} contradicts a point with value {value:.9g}")
-                return replace(r, status=Status.ERROR), bound, True
-        return r, bound, r.status is Status.OPTIMAL
+                return True
+        return False
 
     def _ran_out(self, r: Outcome, limits: Limits) -> bool:
         """Whether a limit ended a solve."""
@@ -327,13 +380,14 @@ class _Run:
             return None
         return self.value() if excess > 0 else bound
 
-    def _outcome(self, status: Status, bound: float | None, last: Outcome | None) -> Outcome:
+    def _outcome(self, status: Status, bound: float | None, last: Outcome | None, source: str = NEVER_NEGATIVE
+                 ) -> Outcome:  # fmt: skip
         seconds = time.monotonic() - self.began
         point, value = self.best, self.value()
         if status is Status.OPTIMAL and point is None:
             status = Status.ERROR
         if last is None:
-            evidence = {"bound": "losses, sizes and squares are never negative"} if bound is not None else {}
+            evidence = {"bound": source} if bound is not None else {}
             return Outcome(status, point, value, bound, seconds, self.nodes, "solver", "", evidence,
                            tuple(self.messages))  # fmt: skip
         messages = tuple(dict.fromkeys(self.messages))

@@ -36,6 +36,7 @@ from nnspec.reductions.scaling import (
     too_many_cases,
 )
 from nnspec.reductions.structure import covered, directed_sizes, penalties, penalty_budget, with_layers, with_network
+from nnspec.reductions.wide_bounds import SOURCE, WideBounds
 
 
 def _factors(h: Homogeneous, problem: Problem) -> tuple[float, float, float] | str:
@@ -105,6 +106,7 @@ class Decay:
         narrow = Homogeneous(h.network, h.hidden, replace(h.out, weights=replace(
             h.v, lo=np.maximum(h.v.lo, -reach), hi=np.minimum(h.v.hi, reach))))  # fmt: skip
         simpler = _without_decay(h, problem, 2 * math.sqrt(p * q), r > 0)
+        bounds = WideBounds(problem, narrow, 2 * math.sqrt(p * q), r > 0)
         cases = []
         for signs in sign_patterns(h, simpler):
             case = sign_case(narrow, simpler, signs)
@@ -115,10 +117,13 @@ class Decay:
             if hidden.bias is not None and r > 0:
                 hidden = replace(hidden, bias=_within(hidden.bias, norm))
             reduced = with_network(case.problem, with_layers(network, hidden))
-            cases.append(Case(reduced, partial(_back, h, signs, p, r, q), case.forward, case.label, exact))
+            lower, points = bounds.of(signs, reduced)
+            cases.append(Case(reduced, partial(_back, h, signs, p, r, q), case.forward, case.label, exact, lower,
+                              SOURCE if math.isfinite(lower) else "", points))  # fmt: skip
         how = "" if exact else ", to be confirmed on the way back"
         return Reduced(tuple(cases), f"weight decay under the scaling symmetry of {h.network.name}.{h.hidden.name}: "
-                       f"output weights fixed to +-1, the penalty a second-order cone a neuron{how}")  # fmt: skip
+                       f"output weights fixed to +-1, the penalty a second-order cone a neuron{how}"
+                       f"{bounds.summary}")  # fmt: skip
 
 
 def _within(p, reach: float):  # type: ignore[no-untyped-def]

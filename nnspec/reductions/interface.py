@@ -7,6 +7,7 @@ point of a case to a point of the problem with the same objective, `forward` the
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -23,6 +24,8 @@ class Case:
 
     `exact`: every point of the case maps back to a feasible point that is at least as good. Otherwise the case is a
     relaxation: its bounds hold for the problem, its points must be judged after `inverse`.
+    `lower` is a bound in the minimising sense that came with the reduction, from `lower_source`: it holds for all
+    points of the problem that belong to the case. `points` are points of the case worth trying.
     """
 
     problem: Problem
@@ -30,6 +33,9 @@ class Case:
     forward: Forward
     label: str = ""
     exact: bool = True
+    lower: float = -math.inf
+    lower_source: str = ""
+    points: tuple[Point, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,4 +68,7 @@ def compose(outer: Case, inner: Case) -> Case:
         return None if middle is None else inner.forward(middle)
 
     label = ", ".join(x for x in (outer.label, inner.label) if x)
-    return Case(inner.problem, lambda p: outer.inverse(inner.inverse(p)), forward, label, outer.exact and inner.exact)
+    stronger = inner if inner.lower >= outer.lower else outer
+    points = (*inner.points, *(q for p in outer.points if (q := inner.forward(p)) is not None))
+    return Case(inner.problem, lambda p: outer.inverse(inner.inverse(p)), forward, label, outer.exact and inner.exact,
+                stronger.lower, stronger.lower_source, points)  # fmt: skip

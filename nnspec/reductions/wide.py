@@ -27,13 +27,13 @@ from __future__ import annotations
 
 import itertools
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
 MAX_PATTERNS = 1000  # a bound takes about a second then
 MAX_ON_PLANE = 10  # points on one hyperplane whose signs are tried in all combinations
-ROUNDS = 12
+ROUNDS = 40
 ON_PLANE = 1e-9  # distance, relative to the size of the data, at which a point counts as on a hyperplane
 CLOSED = 1e-7  # relative gap at which column generation ends
 
@@ -115,11 +115,22 @@ def wide_bound(w: Wide, signs: tuple[int, ...], cells: np.ndarray) -> WideBound:
     parts = (getattr(w, f.name) for f in fields(w))
     key = (signs, *((p.shape, p.tobytes()) if isinstance(p, np.ndarray) else p for p in parts))
     if key not in _found:  # a solve asks twice, before and after the first incumbent
-        value, neurons, c = _Search(w, signs, cells).run()
+        value, neurons, c = _Search(_with_constants(w, signs), signs, cells).run()
         if len(_found) >= REMEMBERED:
             _found.clear()
         _found[key] = WideBound(value, tuple(neurons), c)
     return _found[key]
+
+
+def _with_constants(w: Wide, signs: tuple[int, ...]) -> Wide:
+    """Biases that do not decay make constants for nothing, neurons with w = 0: c may be as large as they allow."""
+    if w.biases != "free" or not math.isfinite(w.reach):
+        return w
+    up = any(s > 0 or w.slope > 0 for s in signs)
+    down = any(s < 0 or w.slope > 0 for s in signs)
+    most = w.width * w.reach
+    lo, hi = w.output
+    return replace(w, output=(lo - most * down, hi + most * up), output_penalty=0.0)
 
 
 REMEMBERED = 32
@@ -240,13 +251,13 @@ def lasso(phi: np.ndarray, w: Wide, start: np.ndarray) -> tuple[np.ndarray, floa
     v = np.append(start, np.clip(0.0, *w.output))
     free = (v > lo) & (v < hi)
     free[-1] = True
+    ridge = 1e-9 * float(np.abs(np.diag(q)).max())  # dependent neurons: a step along their null space goes to a bound
     for _ in range(20 * (n + 2)):
-        target = v.copy()
-        fixed = np.flatnonzero(~free)
         inner = np.flatnonzero(free)
-        rhs = p[inner] - q[np.ix_(inner, fixed)] @ v[fixed]
-        target[inner] = np.linalg.lstsq(q[np.ix_(inner, inner)], rhs, rcond=1e-13)[0]
-        move = target - v
+        move = np.zeros(n + 1)
+        if len(inner):
+            slope = q[inner] @ v - p[inner]
+            move[inner] = np.linalg.solve(q[np.ix_(inner, inner)] + ridge * np.eye(len(inner)), -slope)
         with np.errstate(divide="ignore", invalid="ignore"):
             room = np.where(move < 0, (lo - v) / move, np.where(move > 0, (hi - v) / move, np.inf))
         room[~free] = np.inf
@@ -258,6 +269,8 @@ def lasso(phi: np.ndarray, w: Wide, start: np.ndarray) -> tuple[np.ndarray, floa
             free &= ~blocked
             continue
         slope = q @ v - p
+        if np.abs(slope[free]).max(initial=0.0) > 1e-10 * max(1.0, float(np.abs(p).max())):
+            continue
         slope[free] = 0.0
         gain = np.where(v <= lo, -slope, slope)
         gain[free] = 0.0

@@ -71,7 +71,7 @@ class WideBounds:
         if hidden.bias is not None:
             values[hidden.bias.name] = b
         if out.bias is not None and out.bias.free:
-            values[out.bias.name] = np.array([bound.output])
+            values[out.bias.name] = np.clip(np.array([bound.output]), out.bias.lo, out.bias.hi)
         return Point(values, {})
 
 

@@ -59,10 +59,12 @@ def table(chosen: dict[str, Instance], threads: int) -> None:
 
 
 def cell(name: str, solver: str, seconds: float, threads: int) -> str:
-    command = [sys.executable, __file__, "--one", name, "--solver", solver, "--seconds", str(seconds),
-               "--threads", str(threads)]  # fmt: skip
+    command = [sys.executable, str(Path(__file__).resolve()), "--one", name, "--solver", solver,
+               "--seconds", str(seconds), "--threads", str(threads)]  # fmt: skip
     try:
-        run = subprocess.run(command, capture_output=True, text=True, check=False, timeout=4 * seconds + 120)
+        with tempfile.TemporaryDirectory() as folder:  # MAiNGO leaves a file where it runs
+            run = subprocess.run(command, capture_output=True, text=True, check=False, timeout=4 * seconds + 120,
+                                 cwd=folder)  # fmt: skip
     except subprocess.TimeoutExpired:
         return "did not stop"
     try:

@@ -71,6 +71,18 @@ class BackendResult:
     messages: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, eq=False)
+class NodeBound:
+    """A bound of the objective that depends on ranges of some columns, for a solver's nodes.
+
+    `evaluate(lower (K,), upper (K,), cutoff)` returns a bound in the program's sense (infinite on the far side if
+    nothing in the box is better than the cut-off), and ranges, no wider, outside of which nothing is.
+    """
+
+    columns: np.ndarray  # (K,)
+    evaluate: Callable[[np.ndarray, np.ndarray, float], tuple[float, np.ndarray, np.ndarray]]
+
+
 class Backend(Protocol):
     """A solver. `name` is what users type after --backend."""
 

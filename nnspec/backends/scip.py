@@ -25,8 +25,9 @@ import numpy as np
 from nnspec import tolerances
 from nnspec.backends.bridges import bridge
 from nnspec.backends.common import announce, feasible_starts, in_thread, result_of, setting_refused
-from nnspec.backends.interface import Availability, BackendProgress, BackendResult, OnProgress, Takes
+from nnspec.backends.interface import Availability, BackendProgress, BackendResult, NodeBound, OnProgress, Takes
 from nnspec.backends.scip_model import build
+from nnspec.backends.scip_plugins import include_node_bound
 from nnspec.program import Program
 from nnspec.program.rows import IndicatorRows, LinearRows, SosRows, UnivariateRows
 from nnspec.status import Limits, Status
@@ -66,7 +67,9 @@ class ScipBackend:
 
     def solve(self, program: Program, limits: Limits, starts: Sequence[np.ndarray] = (),
               on_progress: OnProgress | None = None, stop: threading.Event | None = None,
-              options: Mapping[str, Any] | None = None) -> BackendResult:  # fmt: skip
+              options: Mapping[str, Any] | None = None, node_bound: NodeBound | None = None,
+              ) -> BackendResult:  # fmt: skip
+        """See Backend; `node_bound` joins SCIP's own propagation."""
         began = time.monotonic()
         bridged = bridge(program, self.takes, self.name)
         settings = {**_settings(program), **(options or {})}
@@ -75,6 +78,8 @@ class ScipBackend:
             announce(program, best, on_progress, began)
             model, variables = build(bridged.program)
             _configure(model, limits, settings, time.monotonic() - began)
+            if node_bound is not None:
+                include_node_bound(model, variables, node_bound)
             for start in best:
                 add_start(model, variables, bridged.lift(start), messages)
             watch = Watch(model, variables[: program.columns], on_progress, began)

@@ -647,3 +647,19 @@ def run(model, domain, rows, heap, size, free, nfree, best, best_w, best_z, gap,
         free[nfree] = top
         nfree += 1
     return size, nfree, best, finished, done
+
+
+@compiled
+def node_scratch(n, d, hh, m):
+    """The scratch that `node_bound` takes."""
+    return network.scratch(n, d, hh, m), _scratch(n, d, hh, m), workspace(n, d, m)
+
+
+@compiled
+def node_bound(model, domain, lo, hi, w, z, vlo, vhi, cutoff, sc, so, ws, log):
+    """The bound of one box, which is shrunk in place to what may hold values below the cutoff. w (H, D) and
+    z (H + 1, m) are a point to start from, and are moved to a good one of the box."""
+    copy(sc[3], z)
+    bound, _, _ = _treat(model, domain, 0, lo, hi, w, vlo, vhi, -math.inf, cutoff, sc, so, ws, log)
+    copy(z, sc[3])
+    return bound

@@ -23,6 +23,7 @@ from nnspec.backends.scip import ScipBackend, smooth
 from nnspec.encodings.compile import Compiled, compile_problem
 from nnspec.engines.interface import Limits, OnProgress, Outcome, Progress, Status
 from nnspec.engines.solver.judge import Judge, floor
+from nnspec.engines.solver.node_bound import node_bound
 from nnspec.engines.solver.polish import ROOM, polish
 from nnspec.errors import UnsupportedError
 from nnspec.problem.problem import Point, Problem
@@ -38,16 +39,17 @@ class SolverEngine:
     """Any Problem that the encodings can write, on any backend that takes the rows.
 
     `encodings` maps layer or activation kinds to template names ({"relu": "sos1"}); `options` are the solver's own
-    parameters.
+    parameters. `node_bound` lets SCIP use the dual bound of node_bound.py where activations are smooth.
     """
 
     name = "solver"
 
     def __init__(self, backend: str = "scip", encodings: Mapping[str, str] | None = None,
-                 options: Mapping[str, Any] | None = None):  # fmt: skip
+                 options: Mapping[str, Any] | None = None, node_bound: bool = True):  # fmt: skip
         self.backend = backends.get(backend)
         self.encodings = dict(encodings or {})
         self.options = dict(options or {})
+        self.node_bound = node_bound
         self._last: tuple[Problem, Compiled] | None = None
 
     def compile(self, problem: Problem) -> Compiled:
@@ -79,9 +81,11 @@ class SolverEngine:
                     on_progress(Progress(time.monotonic() - began, judge.objective, p.bound, p.nodes, point))
 
             left = None if limits.time is None else max(0.0, limits.time - (time.monotonic() - began))
-            result = self.backend.solve(
-                compiled.program, replace(limits, time=left), starts, listen, stop, self.options
-            )
+            asked = (compiled.program, replace(limits, time=left), starts, listen, stop, self.options)
+            if isinstance(self.backend, ScipBackend) and self.node_bound and smooth(compiled.program):
+                result = self.backend.solve(*asked, node_bound=node_bound(problem, compiled))
+            else:
+                result = self.backend.solve(*asked)
         except KeyboardInterrupt:
             return self._outcome(Status.INTERRUPTED, judge, None, began, None)
         messages = list(result.messages)

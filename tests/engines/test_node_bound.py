@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 
 from nnspec.backends import scip_plugins
+from nnspec.backends.interface import NodeBound
+from nnspec.backends.scip import ScipBackend
 from nnspec.encodings.compile import compile_problem
 from nnspec.engines.interface import Limits, Status
 from nnspec.engines.solver.engine import SolverEngine
@@ -92,6 +94,31 @@ def test_same_optimum_with_the_bound_and_fewer_nodes(tmp_path: Path, monkeypatch
     assert most.objective == pytest.approx(5 - 3 * plain.objective, rel=2e-3)
     assert most.bound == pytest.approx(5 - 3 * plain.objective, rel=4e-3)
     assert helped.nodes < plain.nodes
+
+
+@pytest.mark.parametrize(("objective", "sign"), [
+    ("minimize 2 + sse(f, D) + 0.3 * l2(f, biases = true)", 1.0), ("maximize 5 - 3 * sse(f, D) - l2(f)", -1.0),
+])  # fmt: skip
+def test_bound_and_cutoff_are_in_the_units_of_the_problem(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+                                                          objective: str, sign: float) -> None:  # fmt: skip
+    monkeypatch.setattr(scip_plugins, "AFTER_NODES", 0)
+    asked = problem(tmp_path, objective, "constraint f(0) >= 0.05", 2)
+    program = compile_problem(asked, backend="scip").program
+    best = ScipBackend().solve(program, Limits(time=20, nodes=30))
+    assert best.objective is not None
+    claimed = best.objective - sign * 0.01  # no bound, but better than what SCIP proves in so few nodes
+    cutoffs = []
+
+    def evaluate_box(lower: np.ndarray, upper: np.ndarray, cutoff: float) -> tuple[float, np.ndarray, np.ndarray]:
+        cutoffs.append(cutoff)
+        return claimed, lower, upper
+
+    assert best.x is not None
+    told = ScipBackend().solve(program, Limits(time=20, nodes=3), [best.x],
+                               node_bound=NodeBound(np.arange(2), evaluate_box))  # fmt: skip
+    assert told.bound == pytest.approx(claimed, abs=1e-6)
+    assert sign * cutoffs[-1] <= sign * best.objective + 1e-6
+    assert sign * cutoffs[-1] >= sign * best.objective - 0.01
 
 
 def test_problems_without_the_form_have_no_bound(tmp_path: Path) -> None:

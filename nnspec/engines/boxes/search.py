@@ -650,9 +650,9 @@ def run(model, domain, rows, heap, size, free, nfree, best, best_w, best_z, gap,
 
 
 @compiled
-def node_scratch(n, d, hh, m):
-    """The scratch that `node_bound` takes."""
-    return network.scratch(n, d, hh, m), _scratch(n, d, hh, m), workspace(n, d, m)
+def node_scratch(n, r, d, hh, m):
+    """The scratch that `node_bound` takes; r is the number of inputs that a neuron sees."""
+    return network.scratch(n, r, d, hh, m), _scratch(n, d, hh, m), workspace(r, d, m)
 
 
 @compiled

@@ -54,6 +54,8 @@ class HighsBackend:
         bridged = bridge(program, self.takes, self.name)
         settings = {**SETTINGS, **(options or {})}
         best, messages = feasible_starts(program, starts)
+        if limits.memory is not None:
+            messages.append("highs was not told the limit on memory: it has none")
         announce(program, best, on_progress, began)
         highs = build(bridged.program)
         _configure(highs, limits, settings, time.monotonic() - began)

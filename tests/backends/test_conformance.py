@@ -161,6 +161,11 @@ def test_more_than_one_thread(backend):
     assert [r.status for r in results] == [Status.OPTIMAL] * 2
 
 
+def test_a_limit_that_is_not_handed_over_is_said(backend):
+    messages = backend.solve(PROGRAMS["lp"]()[0], Limits(time=20, memory=8000)).messages
+    assert messages == (("highs was not told the limit on memory: it has none",) if backend.name == "highs" else ())
+
+
 def test_gelu_is_refused(backend):
     p = Program()
     p.minimize(p.apply("gelu", p.add_variables("x", (), -1, 1), "g"))

@@ -116,3 +116,35 @@ def test_a_time_limit_leaves_a_network_and_a_valid_bound():
     assert r.status is Status.LIMIT
     assert r.point is not None
     assert r.bound is None or r.bound <= r.objective
+
+
+FEW_BITS = """
+data D = table(x = [[0, 0], [0, 1], [1, 0], [1, 1]], y = [0, 1, 1, 0])
+net f = input(2) -> h: dense(2, step, weights in {-1, 0, 1}, biases in -2..2)
+    -> out: dense(1, weights in {-1, 0, 1}, biases in -2..2)
+minimize sae(f, D)
+"""
+
+
+def test_finitely_many_networks_go_to_cpsat_if_it_is_installed(monkeypatch):
+    from nnspec.backends import Availability
+    from nnspec.engines.cpsat import engine
+    from nnspec.language.load import load_problem
+
+    p = load_problem(FEW_BITS)
+    monkeypatch.setattr(engine, "available", lambda: Availability("CP-SAT"))
+    choice = choose(p)
+    assert choice.engine.backend == "cpsat"
+    assert "finitely many networks" in choice.reasons[0]
+    monkeypatch.setattr(engine, "available", lambda: Availability(None, "ortools is not installed", "pip install it"))
+    choice = choose(p)
+    assert choice.engine.backend.name == "scip"
+    assert choice.reasons[0] == "backend cpsat: not used, ortools is not installed (pip install it)"
+
+
+def test_weight_decay_goes_to_the_solver_with_its_reason():
+    decay = ex.Product((ex.Constant(0.1), ex.Size("l2", "f")))
+    choice = choose(spec(terms=(SSE, decay)))
+    assert choice.engine.name == "solver"
+    assert any("weight decay" in r for r in choice.reasons)
+    assert choose(spec(terms=(SSE, decay)), "cells").engine.name == "cells"

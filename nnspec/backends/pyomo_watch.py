@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -31,6 +31,18 @@ class Task:
     start: np.ndarray | None  # nan where unknown
     report: Report
     began: float  # time.monotonic()
+    messages: list[str] = field(default_factory=list)  # what went wrong in joining
+
+    def join(self, how: Callable[[Any, Task], None], solver: Any) -> None:
+        """Join with a solver that Pyomo has just filled. Where it keeps things is Pyomo's own affair: another version
+        may do otherwise, and then the solve goes on unobserved."""
+        try:
+            how(solver, self)
+        except (AttributeError, KeyError) as e:
+            import pyomo
+
+            which = f"Pyomo {pyomo.__version__}"
+            self.messages.append(f"{which} reports no progress and takes only a part of the start: {e}")
 
     def point(self, columns: list[int], values: Any) -> np.ndarray:
         """A point of the program; variables that the solver never saw occur in no row, any value will do."""
@@ -43,32 +55,29 @@ class Task:
         return np.full(len(columns), np.nan) if self.start is None else self.start[columns]
 
 
-def attach(solver: Any, task: Task) -> bool:
-    """Arrange that a Pyomo solver reports progress and gets the whole start; False for solvers that cannot."""
+def attach(solver: Any, task: Task) -> None:
+    """Arrange that a Pyomo solver reports progress and gets the whole start, where it can."""
     module = " ".join(f"{cls.__module__}." for cls in type(solver).__mro__)
     if hasattr(solver, "_create_solver_model"):
         join = _scip if ".scip." in module else _gurobi if ".gurobi." in module else None
         if join is None:
-            return False
+            return
         create = solver._create_solver_model
 
         def created(*arguments: Any) -> Any:
             result = create(*arguments)
-            join(solver, task)
+            task.join(join, solver)
             return result
 
         solver._create_solver_model = created
-        return True
-    if "highs" in module and hasattr(solver, "_solve"):
+    elif "highs" in module and hasattr(solver, "_solve"):
         solve = solver._solve
 
         def solved(*arguments: Any) -> Any:
-            _highs(solver, task)
+            task.join(_highs, solver)
             return solve(*arguments)
 
         solver._solve = solved
-        return True
-    return False
 
 
 def _scip(solver: Any, task: Task) -> None:

@@ -57,18 +57,12 @@ def run(task: Mapping[str, Any], report: Callable[[BackendProgress], None]) -> d
         if not answer.pop("undecided") or not more or more.items() <= options.items():
             break
         options |= more
+    answer["messages"] += watched.messages
     if answer.pop("load"):
         # variables that occur in no row stay without a value: any will do
         anything = np.clip(0.0, program.lo, program.hi)
         answer["x"] = np.array([a if v.value is None else float(v.value) for a, v in zip(anything, variables)])
     return answer
-
-
-def _attach(solver: Any, watched: Watched) -> None:
-    try:
-        attach(solver, watched)
-    except AttributeError:  # another version of Pyomo keeps its models elsewhere: the solve goes without reports
-        return
 
 
 def _solve_new(name: str, model: Any, limits: Limits, options: Mapping[str, Any], watched: Watched) -> dict[str, Any]:
@@ -78,7 +72,7 @@ def _solve_new(name: str, model: Any, limits: Limits, options: Mapping[str, Any]
     from pyomo.contrib.solver.common.results import TerminationCondition as T
 
     solver = SolverFactory(name)
-    _attach(solver, watched)
+    attach(solver, watched)
     wanted: dict[str, Any] = {"time_limit": limits.time, "rel_gap": limits.gap, "abs_gap": GAP_ABSOLUTE,
                               "threads": limits.threads or None, "solver_options": dict(options)}  # fmt: skip
     results = solver.solve(
@@ -118,7 +112,7 @@ def _solve_old(name: str, model: Any, limits: Limits, options: Mapping[str, Any]
     from pyomo.opt import TerminationCondition as T
 
     solver = pyo.SolverFactory(name)
-    _attach(solver, watched)
+    attach(solver, watched)
     if "mip_gap" in getattr(solver, "config", ()):
         solver.config.mip_gap = limits.gap
     wanted: dict[str, Any] = {} if limits.time is None else {"timelimit": limits.time}

@@ -149,6 +149,21 @@ def test_the_solver_gets_the_start(inside, known):
     assert np.round(answer["x"][:-1]) == pytest.approx(start[:-1])
 
 
+def test_another_pyomo_solves_unobserved(monkeypatch):
+    """Where the solver's model is kept is no promise of Pyomo's."""
+    def elsewhere(solver, task):
+        raise AttributeError("_solver_model")
+
+    monkeypatch.setattr("nnspec.backends.pyomo_watch._highs", elsewhere)
+    program, optimum = PROGRAMS["milp"]()
+    seen = []
+    answer = run({"program": program, "start": None, "solver": "highs", "new": True, "options": {},
+                  "limits": Limits(time=20), "deadline": None}, seen.append)  # fmt: skip
+    assert program.objective_value(answer["x"]) == pytest.approx(optimum)
+    assert "no progress" in answer["messages"][0]
+    assert seen == []
+
+
 @pytest.mark.long
 def test_undecided_is_decided(inside):
     p = Program()

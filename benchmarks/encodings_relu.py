@@ -34,7 +34,7 @@ from typing import Any
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent))
-from relu_networks import INSTANCES, Instance, forward, prepare, weights
+from relu_networks import INSTANCES, Instance, forward, prepare
 
 from nnspec.encodings.registry import names
 
@@ -136,8 +136,7 @@ def cell(found: dict[str, Any], best: float, limit: float) -> str:
 def row(instance: Instance, contestants: list[str], limit: float, options: list[str]) -> dict[str, dict[str, Any]]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        prepare(instance, folder)
-        ws, bs = weights(instance)
+        ws, bs = prepare(instance, folder)
         results = {}
         for contestant in contestants:
             found = measure(folder, contestant, limit, options)

@@ -90,17 +90,20 @@ def weights(instance: Instance) -> tuple[list[np.ndarray], list[np.ndarray]]:
         shapes = list(pairwise(instance.sizes))
         return ([r.uniform(-s, s, (m, n)) for s, (n, m) in zip(scales, shapes)],
                 [r.uniform(-s, s, m) for s, (_, m) in zip(scales, shapes)])  # fmt: skip
+    import warnings
+
     from sklearn.neural_network import MLPRegressor
 
     x = r.uniform(-1, 1, (SAMPLES, instance.sizes[0]))
     y = instance.target(x)
     net = MLPRegressor(hidden_layer_sizes=instance.sizes[1:-1], random_state=instance.seed, max_iter=200, alpha=1e-4)
-    net.fit(x, (y - y.mean()) / y.std())
+    with warnings.catch_warnings(action="ignore"):  # that 200 rounds are not enough
+        net.fit(x, (y - y.mean()) / y.std())
     return [w.T for w in net.coefs_], list(net.intercepts_)
 
 
-def prepare(instance: Instance, folder: Path) -> None:
-    """Write net.npz (w0, b0, w1 ...), net.pickle (scikit-learn), net.onnx and net.nns."""
+def prepare(instance: Instance, folder: Path) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Write net.npz (w0, b0, w1 ...), net.pickle (scikit-learn), net.onnx and net.nns; the weights and biases."""
     import pickle
     import warnings
 
@@ -128,6 +131,7 @@ def prepare(instance: Instance, folder: Path) -> None:
     arguments = ", ".join(f"x[{i}]" for i in range(n))
     spec = f'net f = onnx("net.onnx")\nvar x[i in 0..{n - 1}] in -1..1\nminimize f({arguments})\n'
     (folder / "net.nns").write_text(spec)
+    return ws, bs
 
 
 def forward(ws: list[np.ndarray], bs: list[np.ndarray], x: np.ndarray) -> np.ndarray:

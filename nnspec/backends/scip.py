@@ -8,8 +8,9 @@ a cut-off 5 to 80 % above a known value that happened in 18 of 240 runs on small
 of 240 with this setting. SCIP still prunes by the LP's value. Programs that are linear but for integers, indicators and
 sets keep the cut-off: nothing of the kind was seen there, and without it a trained 10-30-30-1 network took five times
 the nodes.
-Cutting planes are off for linear programs whose only binaries choose the pieces of activations: those that SCIP finds
-in big-M rows cost more than half of its time and save less (benchmarks/encodings_relu.py, docs/benchmarks.md).
+SCIP's general cutting planes are off for linear programs whose only binaries choose the pieces of activations: in big-M
+rows they cost more than half of the time and save less; the cuts of the neurons' hulls, which know what the rows mean,
+take their place (scip_hull.py; figures in docs/benchmarks.md).
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from typing import Any
 import numpy as np
 
 from nnspec import tolerances
+from nnspec.backends import scip_hull
 from nnspec.backends.bridges import bridge
 from nnspec.backends.common import announce, feasible_starts, in_thread, result_of, setting_refused
 from nnspec.backends.interface import Availability, BackendProgress, BackendResult, NodeBound, OnProgress, Takes
@@ -33,7 +35,11 @@ from nnspec.program.rows import IndicatorRows, LinearRows, SosRows, UnivariateRo
 from nnspec.status import Limits, Status
 
 SETTINGS: dict[str, Any] = {"misc/usesymmetry": 0, "limits/absgap": tolerances.GAP_ABSOLUTE, "lp/disablecutoff": 1}
-WITHOUT_CUTS: dict[str, Any] = {"separating/maxrounds": 0, "separating/maxroundsroot": 0}
+GENERAL_CUTS = ("aggregation", "clique", "gomory", "impliedbounds", "mcf", "zerohalf")
+WITHOUT_CUTS: dict[str, Any] = {
+    **{f"separating/{name}/freq": -1 for name in GENERAL_CUTS},
+    "separating/maxlocalbounddist": 1.0,  # at all nodes, not only at those with the least bound
+}
 
 _STATUS = {
     "optimal": Status.OPTIMAL, "gaplimit": Status.OPTIMAL, "infeasible": Status.INFEASIBLE,
@@ -80,6 +86,8 @@ class ScipBackend:
             _configure(model, limits, settings, time.monotonic() - began)
             if node_bound is not None:
                 include_node_bound(model, variables, node_bound)
+            if program.neurons and pieces_only(program):
+                scip_hull.include(model, program, variables)
             for start in best:
                 add_start(model, variables, bridged.lift(start), messages)
             watch = Watch(model, variables[: program.columns], on_progress, began)

@@ -25,9 +25,10 @@ from nnspec.encodings.tighten import lp_bounds, relaxation
 from nnspec.errors import UnsupportedError, UsageError, diagnostic
 from nnspec.problem import expression as ex
 from nnspec.problem.network import Network
-from nnspec.problem.problem import Objective, Point, Problem
+from nnspec.problem.problem import Constraint, Objective, Point, Problem
 from nnspec.program import Affine, Program
-from nnspec.tolerances import INTEGRALITY
+from nnspec.program.rows import LinearRows
+from nnspec.tolerances import FEASIBILITY, INTEGRALITY
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,14 +103,18 @@ BOUNDS = ("interval", "symbolic", "lp", "obbt")
 
 
 def compile_problem(problem: Problem, encodings: Mapping[str, str] | None = None, *, backend: str = "",
-                    bounds: str = "symbolic", symmetry: bool = True) -> Compiled:  # fmt: skip
+                    bounds: str = "symbolic", symmetry: bool = True,
+                    cutoff: float | None = None) -> Compiled:  # fmt: skip
     """Encode a problem as a mathematical program.
 
     `encodings` picks templates by kind ("relu": "sos1") or by layer ("f.h1": "indicator"); `backend` picks the defaults
     that a benchmark found best for it. `bounds`: "interval"; "symbolic" (linear bounds through networks with constant
     weights, else the same as interval); "lp" (a linear program a neuron over the networks' rows); "obbt" (the same with
-    the constraints of the spec, on variables too). `symmetry` adds orderings of interchangeable neurons. Raises
-    UnsupportedError where a bound is missing or a construct has no encoding, UsageError for an unknown template.
+    the spec's constraints, on variables too). With `cutoff`, an objective that is known to be attained, "obbt" also
+    uses that nothing worse is wanted: the program then has every point that is at least as good (up to FEASIBILITY,
+    relatively), and perhaps none of the others. `symmetry` adds orderings of interchangeable neurons. Raises
+    UnsupportedError where a bound is missing or a construct has no encoding, UsageError for an unknown template, or a
+    cut-off that the bounds cannot use.
     """
     choices = dict(encodings or {})
     _check(problem, choices)
@@ -117,11 +122,16 @@ def compile_problem(problem: Problem, encodings: Mapping[str, str] | None = None
         raise UsageError(
             diagnostic("NNS152", f"there are no bounds called {bounds!r}", help=f"there are: {', '.join(BOUNDS)}")
         )
+    if cutoff is not None and (bounds != "obbt" or problem.objective.expression is None):
+        raise UsageError(diagnostic("NNS152", 'a cut-off is for bounds="obbt" and problems with an objective'))
     known: dict[Key, dict[str, Bounds]] = {}
     limits = variable_bounds(problem)
     if bounds in ("lp", "obbt"):
+        extra = () if bounds == "lp" else problem.constraints
+        if cutoff is not None:
+            extra = (*extra, _at_least_as_good(problem, cutoff))
         for _ in range(ROUNDS):
-            _refine(problem, choices, known, limits, symmetry, bounds == "obbt")
+            _refine(problem, choices, known, limits, symmetry, extra, bounds == "obbt")
     return _build(problem, choices, backend, known, limits, symmetry, bounds != "interval")
 
 
@@ -129,15 +139,28 @@ ROUNDS = 2
 """Passes of LP bounding: the second one uses the first one's bounds of earlier layers."""
 
 
+CUTOFF = "objective cut-off"
+
+
+def _at_least_as_good(problem: Problem, cutoff: float) -> Constraint:
+    """The constraint that the objective is no worse than a known value, with room for rounding."""
+    room = FEASIBILITY * max(1.0, abs(cutoff)) * (1.0 if problem.minimize else -1.0)
+    assert problem.objective.expression is not None
+    row = ex.Comparison("<=" if problem.minimize else ">=", problem.objective.expression, ex.Constant(cutoff + room))
+    return Constraint(row, CUTOFF)
+
+
 def _refine(problem: Problem, choices: Mapping[str, str], known: dict[Key, dict[str, Bounds]],
-            limits: dict[str, tuple[float, float]], symmetry: bool, constraints: bool) -> None:  # fmt: skip
-    """One pass of LP bounds on all undecided neurons, and on variables if constraints take part; in place."""
-    satisfy = replace(
-        problem, objective=Objective("satisfy", None), constraints=problem.constraints if constraints else ()
-    )
+            limits: dict[str, tuple[float, float]], symmetry: bool, constraints: tuple[Constraint, ...],
+            obbt: bool) -> None:  # fmt: skip
+    """One pass of LP bounds on all undecided neurons under these constraints, for OBBT on variables too; in place."""
+    satisfy = replace(problem, objective=Objective("satisfy", None), constraints=constraints)
     compiled = _build(satisfy, choices, "", known, limits, symmetry, True, calls_of=problem)
+    if any(rows.name.startswith(CUTOFF) and not isinstance(rows, LinearRows) for rows in compiled.program.rows):
+        raise UsageError(diagnostic("NNS152", "bounds with a cut-off need an objective without squares and products",
+                                    problem.objective.span))  # fmt: skip
     r = relaxation(compiled.program)
-    origin = Origin.OBBT if constraints else Origin.LINEAR
+    origin = Origin.OBBT if obbt else Origin.LINEAR
     assert compiled.runs is not None
     for key, run in zip(compiled.runs.keys, compiled.runs.all):
         for layer in run.network.layers:
@@ -148,7 +171,7 @@ def _refine(problem: Problem, choices: Mapping[str, str], known: dict[Key, dict[
             entries = np.flatnonzero((z.lengths > 0) & (before.lo < 0).reshape(-1) & (before.hi > 0).reshape(-1))
             found = lp_bounds(r, z.reshape(-1), entries).reshape(*z.shape)
             known.setdefault(key, {})[layer.name] = before.tighten(found, origin)
-    if constraints:
+    if obbt:
         for name, column in compiled.variables.items():
             found = lp_bounds(r, column.reshape(-1))
             lo, hi = limits[name]

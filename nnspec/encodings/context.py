@@ -14,6 +14,7 @@ from nnspec.errors import Span, UnsupportedError, diagnostic
 from nnspec.problem.network import Activation, Network, Parameter
 from nnspec.problem.problem import Problem, Variable
 from nnspec.program import Affine, Program, concatenate
+from nnspec.program.hull import Neurons
 from nnspec.program.program import Recipe
 
 DEFAULTS: dict[str, dict[str, str]] = {
@@ -47,7 +48,7 @@ class Context:
     perspectives: dict[int, int] = field(default_factory=dict)  # column w -> column t with w^2 <= t u
     errors: dict[str, float] = field(default_factory=dict)  # certified errors of envelopes, by layer
     margins: list[tuple[Affine, Affine, float]] = field(default_factory=list)  # (e, d, M): e = 0 => d >= M
-    hulls: list[tuple[Affine, np.ndarray, np.ndarray, str]] = field(default_factory=list)  # (z, h, b, layer)
+    hulls: list[Neurons] = field(default_factory=list)  # whose cuts are added when all rows are there
     finishers: list[Callable[[], object]] = field(default_factory=list)  # run when all rows are there
 
     def note_error(self, path: str, error: float) -> None:

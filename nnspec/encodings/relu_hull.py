@@ -1,12 +1,9 @@
 """ReLU by big-M rows and cutting planes of its convex hull (Anderson, Huchette, Ma, Tjandraatmadja and Vielma 2020,
 "Strong mixed-integer programming formulations for trained neural networks").
 
-Over a box the hull of {(x, h, b)} for z = c + sum_i a_i x_i needs exponentially many rows, one for each set I of terms:
-    h <= sum_{i in I} a_i (x_i - lo_i (1 - b)) + (c + sum_{i not in I} a_i hi_i) b,
-where lo_i and hi_i are the ends of x_i at which a_i x_i is least and greatest. The most violated one at a point takes
-i into I exactly if a_i (x_i - lo_i (1 - b)) < a_i hi_i b: separation is a pass over the terms. The LP relaxation is
-solved and the violated cuts added, for a few rounds at the root. The terms are neurons times trained weights, or, in
-the first layer of a network in training, weights times data.
+The LP relaxation is solved and the violated cuts added, for a few rounds at the root; nnspec.program.hull has the cuts
+and their mathematics. The terms are neurons times trained weights, or, in the first layer of a network in training,
+weights times data. For solvers that take no cuts while they run: SCIP separates the same cuts for `bigm`, at its nodes.
 """
 
 from __future__ import annotations
@@ -18,13 +15,14 @@ import numpy as np
 from nnspec.encodings.context import Block, Context
 from nnspec.encodings.registry import encoding
 from nnspec.encodings.tighten import relaxation
-from nnspec.program import Affine, Program, concatenate
+from nnspec.program import Affine
+from nnspec.program.hull import Neurons, violated_cuts
 
 ROUNDS = 5
 """Rounds of separation; the bound hardly moves after the first few."""
 
 VIOLATION = 1e-4
-"""A cut is added if the LP's point violates it by more than this, in units of the neuron."""
+"""A cut is added if the LP's point violates it by more than this, relative to 1 + h."""
 
 
 @encoding("relu", "hull", needs={"bounds"})
@@ -36,32 +34,12 @@ def relu_hull(block: Block) -> Affine:
     program.add_linear(h - z, 0.0, np.inf, f"{block.path} >= z", block.span, block.words)
     program.add_linear(h - b * hi, -np.inf, 0.0, f"{block.path} <= hi b", block.span, block.words)
     program.add_linear(h - z - b * lo, -np.inf, -lo, f"{block.path} <= z - lo (1-b)", block.span, block.words)
-    block.context.hulls.append((z, h.columns, b.columns, block.path))
-    if len(block.context.hulls) == 1:
-        context = block.context
+    program.neurons.append(Neurons(z, h.columns, b.columns, block.path))
+    context = block.context
+    context.hulls.append(program.neurons[-1])
+    if len(context.hulls) == 1:
         context.finishers.append(partial(separate, context))
     return h
-
-
-def cuts_at(program: Program, z: Affine, h: np.ndarray, b: np.ndarray, x: np.ndarray) -> Affine:
-    """The violated hull cuts at x, as expressions that must be <= 0; at most one a neuron."""
-    rows = []
-    for k in range(z.size):
-        part = slice(z.indptr[k], z.indptr[k + 1])
-        columns, a, c = z.columns[part], z.values[part], float(z.constant[k])
-        least = np.where(a > 0, program.lo[columns], program.hi[columns])
-        most = np.where(a > 0, program.hi[columns], program.lo[columns])
-        if not np.all(np.isfinite(least) & np.isfinite(most)):
-            continue
-        bit = x[b[k]]
-        inside = a * (x[columns] - least * (1 - bit)) < a * most * bit
-        on_b = c + float((a * np.where(inside, least, most)).sum())
-        shift = float((a * least * inside).sum())
-        e = (Affine.variables([h[k]]) - Affine.csr(np.array([0, inside.sum()]), columns[inside], a[inside])
-             - Affine.variables([b[k]]) * on_b + shift)  # fmt: skip
-        if e.value(x)[0] > VIOLATION:
-            rows.append(e)
-    return concatenate(rows) if rows else Affine.of(np.zeros(0))
 
 
 def separate(context: Context) -> int:
@@ -73,20 +51,18 @@ def separate(context: Context) -> int:
     np.add.at(c, program.objective.affine.columns, program.objective.affine.values)
     c = c if program.sense == "minimize" else -c
     if not c.any():  # nothing to push against: make the neurons as large as they can be
-        for _, h, _, _ in context.hulls:
-            c[h] = -1.0
+        for neurons in context.hulls:
+            c[neurons.h] = -1.0
     for _ in range(ROUNDS):
         r = relaxation(program)
         found = linprog(c, A_ub=r.A, b_ub=r.b, bounds=np.stack([r.lo, r.hi], axis=1), method="highs")
         if found.x is None:
             break
         added = 0
-        for z, h, b, path in context.hulls:
-            cuts = cuts_at(program, z, h, b, found.x)
+        for neurons in context.hulls:
+            cuts = violated_cuts(neurons, program.lo, program.hi, found.x, VIOLATION)
             if cuts.size:
-                # outward by the rounding of a sum of its terms, so that no feasible point is cut off
-                slack = 1e-12 * (1 + np.abs(cuts.constant))
-                program.add_linear(cuts, -np.inf, slack, f"{path} hull")
+                program.add_linear(cuts, -np.inf, 0.0, f"{neurons.name} hull")
                 added += cuts.size
         total += added
         if not added:

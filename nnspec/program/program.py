@@ -20,6 +20,7 @@ import numpy as np
 from nnspec.errors import Span
 from nnspec.program.affine import Affine, Quadratic
 from nnspec.program.functions import FUNCTIONS, apply, image
+from nnspec.program.hull import Neurons
 from nnspec.program.rows import (
     ConeRows,
     IndicatorRows,
@@ -98,6 +99,8 @@ class Program:
         self.objective: Quadratic = Quadratic.of(0.0)
         self.pieces: list[np.ndarray] = []
         """Columns of binaries that say on which piece of its continuous activation a neuron is."""
+        self.neurons: list[Neurons] = []
+        """ReLU neurons with big-M rows, for solvers that separate the cuts of their hulls."""
         self._starts: list[int] = []
         self._names: set[str] = set()
         self._size = 0
@@ -323,7 +326,8 @@ class Program:
         new = Program(self.name)
         new.blocks, new._starts, new._names = list(self.blocks), list(self._starts), set(self._names)
         new._size, new._lo, new._hi, new._kind = self._size, self._lo.copy(), self._hi.copy(), self._kind.copy()
-        new.sense, new.objective, new.pieces = self.sense, self.objective, list(self.pieces)
+        new.sense, new.objective = self.sense, self.objective
+        new.pieces, new.neurons = list(self.pieces), list(self.neurons)
         return new
 
     def without_recipes(self) -> Program:

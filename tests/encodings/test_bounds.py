@@ -5,13 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from nnspec.backends.scip import ScipBackend
 from nnspec.bounds.propagate import Origin
 from nnspec.encodings.compile import BOUNDS, compile_problem
 from nnspec.encodings.tighten import lp_bounds, relaxation
+from nnspec.errors import UsageError
 from nnspec.problem import Constraint, Objective, Problem, Variable
 from nnspec.problem import expression as ex
-from nnspec.problem.evaluate import violations
+from nnspec.problem.evaluate import objective, violations
 from nnspec.program import Affine, Program
+from nnspec.status import Limits
 
 from .problems import dense_network, random_point, training
 from .test_complete import agrees
@@ -92,3 +95,33 @@ def test_the_dual_bound_is_below_every_point():
         assert found.hi[0] >= values.max()
         assert found.lo[0] > -np.abs(c).sum() - 1e-9
     assert isinstance(e, Affine)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_cutoff_keeps_every_point_that_is_as_good(seed):
+    """Thousands of random points and the cut-off's own: none that reaches it is cut off; some bounds get tighter."""
+    r = np.random.default_rng(seed)
+    p = embedded(r)
+    points = [random_point(p, r) for _ in range(2000)]
+    values = np.array([objective(p, point) for point in points])
+    cutoff = float(np.sort(values)[-40])
+    plain, cut = compile_problem(p, bounds="obbt"), compile_problem(p, bounds="obbt", cutoff=cutoff)
+    kept = [point for point, value in zip(points, values) if value >= cutoff]
+    assert len(kept) == 40
+    for point in kept:
+        assert cut.program.violations(cut.start(point), 1e-9) == []
+    inputs = [c.variables[n].columns[0] for c in (plain, cut) for n in ("x", "y")]
+    widths = [c.program.hi[j] - c.program.lo[j] for c, j in zip((plain, plain, cut, cut), inputs)]
+    z = [c.runs.all[0].bounds["h2"].pre for c in (plain, cut)]
+    assert sum(widths[2:]) < sum(widths[:2]) or (z[1].hi - z[1].lo).sum() < (z[0].hi - z[0].lo).sum()
+    best = check(p, time=10.0)[0]
+    result = ScipBackend().solve(cut.program, Limits(time=10.0))
+    assert abs(result.objective - best.objective) < 1e-5
+
+
+def test_cutoffs_that_bounds_cannot_use():
+    r = np.random.default_rng(0)
+    with pytest.raises(UsageError, match="without squares"):
+        compile_problem(training("sse", "relu", r, sizes=(2, 2, 1), samples=2), bounds="obbt", cutoff=1.0)
+    with pytest.raises(UsageError, match="a cut-off is for"):
+        compile_problem(embedded(r), bounds="lp", cutoff=1.0)

@@ -29,7 +29,7 @@ from nnspec.backends.bridges import bridge
 from nnspec.backends.common import announce, feasible_starts, in_thread, result_of, setting_refused
 from nnspec.backends.interface import Availability, BackendProgress, BackendResult, NodeBound, OnProgress, Takes
 from nnspec.backends.scip_model import build
-from nnspec.backends.scip_plugins import include_node_bound
+from nnspec.backends.scip_plugins import AFTER_NODES, include_node_bound
 from nnspec.program import Program
 from nnspec.program.rows import IndicatorRows, LinearRows, SosRows, UnivariateRows
 from nnspec.status import Limits, Status
@@ -104,6 +104,8 @@ class ScipBackend:
         solved = model.getStage() >= TRANSFORMED and status is not Status.INFEASIBLE
         bound = _finite(model, model.getDualbound()) if solved else None  # crashes in earlier stages
         nodes = int(model.getNTotalNodes()) if solved else 0
+        if node_bound is not None and nodes >= AFTER_NODES:
+            settings["node bound"] = f"nnspec's dual bound from node {AFTER_NODES} on"
         return result_of(
             program, status, x, bound, began, nodes=nodes, version=f"SCIP {_version(model)}", settings=settings,
             messages=messages,

@@ -1,4 +1,6 @@
-"""Writes the proof of a solved squared-loss problem as a file that `verify` re-checks without the engine.
+"""Writes the proof of a solved problem as a file that `verify` re-checks without the engine.
+
+Losses are squared or piecewise linear.
 
 The engine's run gives the order of the samples and the values proven for its nested subsets; the trees are built again
 here, in plain Python on the original data, with a certificate at every node that is closed. Meant for small problems: a
@@ -14,7 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-from nnspec.engines.cells.model import SQUARED, CellProblem
+from nnspec.engines.cells.model import LINEAR, SQUARED, CellProblem
+from nnspec.engines.cells.multipliers import multipliers
 from nnspec.engines.cells.normal import Normal
 from nnspec.engines.cells.quadratic import SOLVED, absorb, constrained
 from nnspec.engines.cells.verify import VERSION, digest
@@ -31,8 +34,8 @@ class Writer:
     """Builds the statements for the nested subsets order[-m:] with m in `sizes` and their proven `values`."""
 
     def __init__(self, cells: CellProblem, normal: Normal, reach: float, node_limit: int):
-        if cells.kind not in SQUARED:
-            raise ValueError("evidence files are written for sse and mse only")
+        if cells.kind not in (*SQUARED, *LINEAR):
+            raise ValueError(f"evidence files are not written for {cells.kind}")
         self.cells, self.normal, self.reach, self.node_limit = cells, normal, reach, node_limit
         self.neurons = cells.neurons
         biased = normal.box.shape[3] == cells.lo.shape[1]
@@ -46,6 +49,13 @@ class Writer:
         self.has_bias = cells.output.bias is not None
         self.nodes = 0
         self.boxes = self._boxes()
+        self.kind = "squared" if cells.kind in SQUARED else "largest" if cells.kind == "max_error" else "linear"
+        # samples as residuals y_i - factor_i * output_i with slopes lo, hi
+        hinge, q = cells.kind == "hinge", cells.quantile if cells.kind == "pinball" else None
+        self.factor = cells.y if hinge else np.ones(len(cells.y))
+        self.y = np.full(len(cells.y), cells.margin) if hinge else cells.y
+        self.lo = np.zeros(len(cells.y)) if hinge else cells.weights * (-1.0 if q is None else q - 1.0)
+        self.hi = cells.weights * (1.0 if q is None else q)
 
     def _boxes(self) -> list:  # type: ignore[type-arg]
         cells, result = self.cells, []
@@ -98,11 +108,33 @@ class Writer:
             for k in range(self.neurons):
                 a[t, k * self.columns : (k + 1) * self.columns] = self.slopes[choice[k]] * self.x[samples[t]]
             a[t, -1] = 1.0 if self.has_bias else 0.0
+            a[t] *= self.factor[samples[t]]
         return a
+
+    def piecewise(self, samples: list[int], pattern: list[tuple[int, ...]], signs: int | None
+                  ) -> tuple[float, list]:  # type: ignore[type-arg] # fmt: skip
+        """(bound, [signs, u, mu]) for a piecewise-linear loss."""
+        index = samples[: len(pattern)]
+        a, y = self.matrix(samples, pattern), self.y[index]
+        rows, rhs, names = self.rows(samples, pattern, signs) if signs is not None else ([], [], [])
+        g = (np.array(rows) if rows else np.zeros((0, self.size))) / self.scale
+        norm = np.maximum(np.linalg.norm(g, axis=1), 1e-300)
+        g, h = g / norm[:, None], np.array(rhs) / norm
+        found = multipliers(a / self.scale, y, self.lo[index], self.hi[index], self.kind == "largest", g, h)
+        if found is None:
+            return -np.inf, []
+        u, mu = found
+        left = ((a / self.scale).T @ u + g.T @ mu) * self.scale
+        value = float(y @ u + h @ mu) - 1.01 * self.reach * float(np.abs(left).sum())
+        value -= 1e-13 * float(np.abs(y * u).sum() + np.abs(h * mu).sum())
+        named = [[*names[i], float(mu[i] / norm[i])] for i in np.flatnonzero(mu > 0)]
+        return value, [signs, [float(v) for v in u], named]
 
     def certificate(self, samples: list[int], pattern: list[tuple[int, ...]], signs: int | None
                     ) -> tuple[float, list]:  # type: ignore[type-arg] # fmt: skip
-        """(bound, [signs, u, mu]) from the constrained least-squares solution."""
+        """(bound, [signs, u, mu]) from the constrained least-squares solution, or from the linear program."""
+        if self.kind != "squared":
+            return self.piecewise(samples, pattern, signs)
         index = samples[: len(pattern)]
         a, y, w = self.matrix(samples, pattern), self.cells.y[index], self.cells.weights[index]
         root = np.sqrt(w)
@@ -190,7 +222,7 @@ class Writer:
                 if support is not None:
                     out.append(["e", k, support])
                     return
-            need = value - rests[t]
+            need = value if self.kind == "largest" else value - rests[t]
             bound, one = self.certificate(samples, pattern, None) if t else (0.0, [])
             if bound >= need and t:
                 out.append(["b", [one]])
@@ -249,9 +281,9 @@ def write_evidence(path: str | Path, cells: CellProblem, normal: Normal, order: 
     content = {
         "version": VERSION,
         "problem": {
-            "kind": "squared", "slopes": list(writer.slopes), "x": writer.x.tolist(), "y": cells.y.tolist(),
-            "factor": [1.0] * len(cells.y), "weights": cells.weights.tolist(), "lo": [0.0] * len(cells.y),
-            "hi": [0.0] * len(cells.y), "neurons": cells.neurons, "output_bias": writer.has_bias, "box": writer.boxes,
+            "kind": writer.kind, "slopes": list(writer.slopes), "x": writer.x.tolist(), "y": writer.y.tolist(),
+            "factor": writer.factor.tolist(), "weights": cells.weights.tolist(), "lo": writer.lo.tolist(),
+            "hi": writer.hi.tolist(), "neurons": cells.neurons, "output_bias": writer.has_bias, "box": writer.boxes,
             "c_box": [None if np.isinf(b) else float(b) for b in (cells.c_lo, cells.c_hi)],
         },
         "reach": reach, "scale": cells.scale, "offset": cells.offset, "statements": statements,

@@ -50,6 +50,26 @@ def test_duplicates_leaky_and_multiplicities(tmp_path: Path) -> None:
     assert report.bound == pytest.approx(out.objective, rel=1e-5)
 
 
+@pytest.mark.parametrize("kind", ["sae", "mae", "pinball", "hinge", "max_error"])
+@pytest.mark.parametrize("boxes", [{}, {"weights": 2, "biases": 2, "outputs": 2, "output_bias": 1}])
+def test_piecewise_linear_losses(tmp_path: Path, kind: str, boxes: dict[str, float]) -> None:
+    x, y = teacher(9)
+    y = np.where(np.arange(9) % 2 == 0, 1.0, -1.0) if kind == "hinge" else y
+    out = CellsEngine(evidence=tmp_path / "e.gz").solve(training(x, y, 1, "relu", kind, **boxes), Limits())
+    assert not out.messages
+    report = verify(tmp_path / "e.gz")
+    assert report.objective == pytest.approx(out.objective, rel=1e-9)
+    assert report.bound == pytest.approx(out.objective, rel=1e-5)
+    assert report.certificates > 50
+    assert out.objective > 1e-3
+    content = json.loads(gzip.decompress((tmp_path / "e.gz").read_bytes()))
+    for forgery in ("a higher statement", "a missing subtree", "no certificate", "other multipliers"):
+        forged = copy.deepcopy(content)
+        FORGERIES[forgery](forged)
+        with pytest.raises(EvidenceError):
+            verify(rewrite(tmp_path / "e.gz", forged))
+
+
 def test_refuses_truncated_and_junk(written, tmp_path: Path) -> None:
     data = written[0].read_bytes()
     for part in (data[: len(data) // 2], data[:-1], b"", b"junk", gzip.compress(b"[1]")):

@@ -1,25 +1,30 @@
-"""The instances of the cells engine: seconds of a whole process; SCIP and Gurobi on the reduced model in the same run.
+"""The instances of the cells engine: seconds of whole processes; SCIP and Gurobi on the reduced model in the same run.
 
-    python benchmarks/cells.py [--solvers] [--limit 600] [instance ...]
+    python benchmarks/cells.py --table [--cold] [--limit 600] [instance ...]
+    python benchmarks/cells.py --compare [--limit 600] [instance ...]
 
-Each measurement is a process of its own with warm compiled kernels (the first run after an installation compiles them).
-`--solvers` gives SCIP and Gurobi the problem with its scale removed (output weights are signs): a convex mixed-integer
-program with big-M activations and boxes of 30 on weights and biases, which the engine does without.
+`--table`: each instance as `nnspec solve` on a spec with its data, from start to exit, with warm compiled kernels;
+`--cold` measures a first run with an empty cache too. `--compare` adds SCIP and Gurobi, each in a process of its own,
+on the problem with its scale removed (output weights are signs: a convex mixed-integer program with big-M activations
+and boxes of 30 on weights and biases, which the engine does without), and gives geometric means of the ratios over the
+instances that a solver finishes: of whole processes, and of the solves alone (without start, imports and writing).
+Seconds on the clock; those of the processor in brackets.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
+import os
+import resource
 import subprocess
 import sys
+import tempfile
 import time
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import numpy as np
-
-if TYPE_CHECKING:
-    from nnspec.problem.problem import Problem
 
 INSTANCES = {
     "n30": ("N=30, d=2, H=2, sse", 5), "n100": ("N=100, d=2, H=2, sse", 30), "n30d4": ("N=30, d=4, H=2, sse", 60),
@@ -33,6 +38,12 @@ INSTANCES = {
 GENERAL = {"decay12": (12, 2), "decay12h3": (12, 3), "decayxor": (4, 2), "decay30": (30, 2), "huber30": (30, 2),
            "squared30": (30, 2)}  # fmt: skip
 """Samples and neurons of the instances of the general search."""
+TEACHERS = {
+    "n30": (30, 2, 2, "sse"), "n100": (100, 2, 2, "sse"), "n30d4": (30, 4, 2, "sse"), "n12h3": (12, 2, 3, "sse"),
+    "n30l1": (30, 2, 2, "sae"), "n15": (15, 2, 2, "sse"), "n20": (20, 2, 2, "sse"), "n25": (25, 2, 2, "sse"),
+    "n60h1": (60, 2, 1, "sse"), "n20l1": (20, 2, 2, "sae"), "n15d4": (15, 4, 2, "sse"),
+}  # fmt: skip
+COMPARED = ("n60h1", "n15", "n20", "n25", "n30", "n20l1", "n30l1", "n12h3", "n15d4")
 
 
 def instance(name: str) -> tuple[np.ndarray, np.ndarray, int, str, str]:
@@ -50,9 +61,7 @@ def instance(name: str) -> tuple[np.ndarray, np.ndarray, int, str, str]:
     if name == "decayxor":
         corners = np.array([[-1, -1], [-1, 1], [1, -1], [1, 1]], dtype=float)
         return corners, -corners[:, 0] * corners[:, 1], 2, "relu", "sse"
-    sizes = {name: (n, 2, h) for name, (n, h) in GENERAL.items()}
-    n, d, neurons = {**sizes, "n30": (30, 2, 2), "n100": (100, 2, 2), "n30d4": (30, 4, 2), "n12h3": (12, 2, 3),
-                     "n30l1": (30, 2, 2)}[name]  # fmt: skip
+    n, d, neurons, kind = TEACHERS.get(name) or (GENERAL[name][0], 2, GENERAL[name][1], "sse")
     r = np.random.RandomState(1)
     x = r.uniform(-1, 1, (n, d))
 
@@ -63,35 +72,37 @@ def instance(name: str) -> tuple[np.ndarray, np.ndarray, int, str, str]:
     y = y + 0.3 * relu(-x[:, 0] + 0.4 * x[:, 1]) + 0.1 * r.randn(n)
     if name == "squared30":
         return x, (y > np.median(y)) * 1.0, neurons, "relu", "squared_hinge"
-    return x, y, neurons, "relu", {"n30l1": "sae", "huber30": "huber"}.get(name, "sse")
+    return x, y, neurons, "relu", "huber" if name == "huber30" else kind
 
 
-def problem_of(name: str) -> Problem:
-    from nnspec.problem import expression as ex
-    from nnspec.problem.data import DataSet
-    from nnspec.problem.network import Activation, Layer, Network, Parameter
-    from nnspec.problem.problem import Objective, Problem
-
-    x, y, h, activation, kind = instance(name)
-    d = x.shape[1]
-    hidden = Layer("h", "dense", ("in",), (h,), Activation(activation), Parameter.box("f.h.weights", (h, d)),
-                   Parameter.box("f.h.bias", (h,)))  # fmt: skip
-    out = Layer("out", "dense", ("h",), (1,), Activation(), Parameter.box("f.out.weights", (1, h)),
-                Parameter.box("f.out.bias", (1,)))  # fmt: skip
-    network = Network("f", (Layer("in", "input", (), (d,)), hidden, out), ("out",))
-    goal: ex.Expression = ex.Loss(kind, "f", "D")
-    if name.startswith("decay"):
-        factor = 0.05 if name == "decayxor" else 0.02
-        goal = ex.Sum((goal, ex.Product((ex.Constant(factor), ex.Size("l2", "f")))))
-    return Problem(name, {"f": network}, {"D": DataSet("D", x, y[:, None])}, {}, Objective("minimize", goal))
+def spec(name: str) -> str:
+    """The instance as a spec."""
+    x, y, neurons, activation, kind = instance(name)
+    decay = " + 0.05 * l2(f)" if name == "decayxor" else " + 0.02 * l2(f)" if name.startswith("decay") else ""
+    return (f"data D = table(x = {x.tolist()}, y = {y.tolist()})\nnet f = input({x.shape[1]}) -> "
+            f"h: dense({neurons}, {activation}) -> dense(1)\nminimize {kind}(f, D){decay}\n")  # fmt: skip
 
 
-def run_cells(name: str, limit: float) -> dict[str, object]:
-    from nnspec.engines.cells import CellsEngine
-    from nnspec.engines.interface import Limits
+def timed(command: list[str], environment: dict[str, str] | None = None) -> dict[str, object]:
+    """Run a command that prints JSON: its fields, the process's wall and processor seconds."""
+    before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    wall, after = time.monotonic() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    try:
+        fields = json.loads(done.stdout.strip().splitlines()[-1] if "\n{" in done.stdout else done.stdout)
+    except (ValueError, IndexError):
+        fields = {"status": f"failed: {(done.stderr.strip().splitlines() or ['?'])[-1]}", "seconds": wall}
+    return {**fields, "wall": wall, "cpu": cpu}
 
-    o = CellsEngine().solve(problem_of(name), Limits(time=limit))
-    return {"status": o.status.value, "value": o.objective, "bound": o.bound, "nodes": o.nodes}
+
+def run_nnspec(name: str, limit: float, cold: bool = False) -> dict[str, object]:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "instance.nns"
+        path.write_text(spec(name))
+        environment = {**os.environ, "NUMBA_CACHE_DIR": str(Path(folder) / "cache")} if cold else None
+        return timed(["nnspec", "solve", str(path), "--engine", "cells", "--time-limit", str(limit), "--json"],
+                     environment)  # fmt: skip
 
 
 def run_solver(name: str, limit: float, solver: str) -> dict[str, object]:
@@ -115,10 +126,11 @@ def run_reductions(name: str, limit: float, solver: str) -> dict[str, object]:
     """The same on nnspec's own reduced program, boxes of 30 on all weights."""
     from dataclasses import replace
 
+    import nnspec
     from nnspec.engines.interface import Limits
     from nnspec.engines.run import solve_problem
 
-    problem = problem_of(name)
+    problem = nnspec.load(spec(name))
     network = problem.networks["f"]
     layers = tuple(replace(
         x, **{k: replace(p, lo=np.full(p.shape, -30.0), hi=np.full(p.shape, 30.0))
@@ -196,29 +208,61 @@ def _gurobi(x: np.ndarray, y: np.ndarray, signs: list[float], kind: str, box: fl
     return (m.ObjVal if m.SolCount else np.inf), m.ObjBound
 
 
+def told(name: str, what: str, run: dict[str, object], more: str = "") -> None:
+    value = run.get("objective", run.get("value"))
+    shown = f"{value:.6g}" if isinstance(value, float) else "-"
+    print(f"{name:8s} {what:12s} {run['wall']:8.2f} s ({run['cpu']:.2f})  solve {run['seconds']:.2f}  "
+          f"{run['status']}  {shown}{more}", flush=True)  # fmt: skip
+
+
+def table(names: list[str], limit: float, cold: bool) -> None:
+    for name in names or list(INSTANCES):
+        title, target = INSTANCES[name]
+        print(f"# {title}: at most {target} s")
+        if cold:
+            told(name, "first run", run_nnspec(name, limit, cold=True))
+        run_nnspec(name, 1.0)  # compiles what is missing
+        told(name, "nnspec", run_nnspec(name, limit))
+
+
+def compare(names: list[str], limit: float) -> None:
+    ratios: dict[str, list[tuple[float, float]]] = {"scip": [], "gurobi": []}
+    for name in names or list(COMPARED):
+        run_nnspec(name, 1.0)
+        ours = run_nnspec(name, limit)
+        told(name, "nnspec", ours)
+        for solver, known in ratios.items():
+            run = timed([sys.executable, __file__, "--one", solver, "--limit", str(limit), name])
+            ratio = (float(run["wall"]) / float(ours["wall"]),  # type: ignore[arg-type]
+                     float(run["seconds"]) / max(1e-3, float(ours["seconds"])))  # type: ignore[arg-type] # fmt: skip
+            told(name, solver, run, f"  x{ratio[0]:.1f}, solve x{ratio[1]:.1f}")
+            if run["status"] == "optimal" and ours["status"] == "optimal":
+                known.append(ratio)
+    for solver, known in ratios.items():
+        if known:
+            whole, alone = (math.exp(sum(math.log(r[i]) for r in known) / len(known)) for i in (0, 1))
+            print(f"geometric mean against {solver} over {len(known)} instances that it finished: "
+                  f"x{whole:.1f} as whole processes, x{alone:.1f} as solves")  # fmt: skip
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", default=[])
-    parser.add_argument("--solvers", action="store_true")
+    parser.add_argument("--table", action="store_true")
+    parser.add_argument("--compare", action="store_true")
+    parser.add_argument("--cold", action="store_true")
     parser.add_argument("--limit", type=float, default=600.0)
-    parser.add_argument("--one", choices=("cells", "scip", "gurobi"))
+    parser.add_argument("--one", choices=("scip", "gurobi"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
-        name = options.names[0]
-        run = run_cells(name, options.limit) if options.one == "cells" else run_solver(name, options.limit, options.one)
-        print(json.dumps(run))
+        began = time.monotonic()
+        run = run_solver(options.names[0], options.limit, options.one)
+        print(json.dumps({**run, "seconds": time.monotonic() - began}))
         return
-    for name in options.names or INSTANCES:
-        title, target = INSTANCES[name]
-        seconds: dict[str, float] = {}
-        for engine in ("cells", "scip", "gurobi") if options.solvers and name != "errors" else ("cells",):
-            began = time.monotonic()
-            done = subprocess.run([sys.executable, __file__, name, "--one", engine, "--limit", str(options.limit)],
-                                  capture_output=True, text=True)  # fmt: skip
-            seconds[engine] = time.monotonic() - began
-            text = done.stdout.strip() or f"failed: {done.stderr.strip().splitlines()[-1] if done.stderr else '?'}"
-            print(f"{title:45s} {engine:7s} {seconds[engine]:8.2f} s (target {target} s)  "
-                  f"x{seconds[engine] / seconds['cells']:.0f}  {text}", flush=True)  # fmt: skip
+    if options.table or not options.compare:
+        table(options.names, options.limit, options.cold)
+    if options.compare:
+        compare(options.names, options.limit)
 
 
 if __name__ == "__main__":

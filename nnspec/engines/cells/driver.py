@@ -4,7 +4,7 @@ The loss is a sum over samples, so the optimum on a subset bounds that part of a
 grow by the sample that the last optimal network gets most wrong. The doll's optimum then rises as fast as it can, so
 its
 bound is nearly the incumbent when the easy samples come, and their subtrees are cut at once. A doll needs no more than
-a lower bound: it is proven to DOLL_GAP only, and only at every `step`-th size.
+a lower bound: it is proven to DOLL_GAP only, and only at sizes that grow geometrically (`stride`).
 
 Work inside a doll is split deterministically: the tree is explored with budgets of nodes, what is left open comes back
 as subtrees, and these are worked on in rounds. Incumbents are exchanged between rounds only, so the result does not
@@ -24,10 +24,11 @@ import numpy as np
 from nnspec.engines.cells.instance import Instance, Subtree, build, cone_coordinates, whole_tree
 from nnspec.engines.cells.kernels import kernel_for
 from nnspec.engines.cells.normal import Normal
-from nnspec.engines.cells.search import BUDGET, Found
+from nnspec.engines.cells.work import Effort, explore_subtree
 
 DOLL_GAP = 1e-3
 LEVELS = 0.5
+"""Largest ratio of a used subset's size to that of the next one."""
 ROUND = 16
 """Subtrees per round. Fixed, so that a run is the same with any number of threads."""
 FIRST_BUDGET = 20_000
@@ -205,7 +206,7 @@ class Search:
     def stride(self, n: int) -> int:
         if self.step:
             return self.step
-        return 1 if n < 2 * self.size else 16 if self.neurons == 1 else 4
+        return 1 if n < 2 * self.size else n // 2 if self.neurons == 1 else max(4, n // 5)
 
     def seed_order(self) -> list[int]:
         """Samples that span, far from each other; newest first."""
@@ -270,23 +271,9 @@ class Search:
 
     def work(self, instance: Instance, subtree: Subtree, loss: float, gap: float, budget: int) -> tuple:  # type: ignore[type-arg]
         """Explore a subtree: (loss, theta, signs, open subtrees, floor, nodes)."""
-        limit = (instance.size + 1) * self.normal.features.shape[0] ** self.neurons
-        found = Found(
-            np.array([loss, -1.0]), np.zeros(self.size), np.zeros((limit, instance.size, self.neurons), dtype=np.int8),
-            np.zeros((limit, instance.size), dtype=np.int64),
-            np.zeros(limit, dtype=np.int64), np.zeros(limit), np.zeros(5, dtype=np.int64), np.array([np.inf]),
-        )  # fmt: skip
-        subtrees = []
-        if self.kernel.search(instance, subtree, gap, self.gap_absolute, self.strong, budget, self.room,
-                              found) == BUDGET:  # fmt: skip
-            for i in range(int(found.counts[4])):
-                bound = max(float(found.open_bound[i]), subtree.bound)
-                depth = int(found.open_depth[i])
-                path = found.open_prefix[i, :depth].copy(), found.open_order[i, :depth].copy()
-                subtrees.append(Subtree(path[0], bound, path[1]))
-        signs = int(found.incumbent[1])
-        return (float(found.incumbent[0]) if signs >= 0 else np.inf, found.theta, signs, subtrees,
-                float(found.floor[0]), int(found.counts[0]))  # fmt: skip
+        effort = Effort(gap, self.gap_absolute, budget, self.room, self.strong)
+        v = explore_subtree(instance, self.neurons, subtree, loss, effort, self.control)
+        return v.loss, v.theta, v.signs, list(v.open), v.floor, v.nodes
 
     def tell(self, bound: float) -> None:
         if self.report is not None:

@@ -40,6 +40,10 @@ class Kernel:
     losses: LossClass
 
     @property
+    def pieces(self) -> int:
+        return int(self.normal.features.shape[0])
+
+    @property
     def size(self) -> int:
         return self.neurons * self.normal.box.shape[3] + 1
 

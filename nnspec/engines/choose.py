@@ -13,6 +13,10 @@ from nnspec.problem.problem import Problem
 
 ENGINES = ("auto", "solver", "cells", "boxes")
 
+MOST_PRODUCTS = 100_000
+"""Above so many products of weights and samples nobody is asked to write an exact integer program unasked: 4,000 take
+half a second."""
+
 _SMOOTH = {"tanh", "sigmoid", "softplus", "gelu", "silu"}
 
 
@@ -86,7 +90,9 @@ def choose(problem: Problem, engine: str = "auto", backend: str | None = None,
         from nnspec.engines.cpsat import CpsatEngine
 
         finite = CpsatEngine()
-        reason = finite.accepts(problem)
+        work = _products(problem)
+        reason = f"{work} products of weights and samples take long to write out" if work > MOST_PRODUCTS else None
+        reason = reason or finite.accepts(problem)
         if reason is None:
             return Choice(finite, (f"engine solver on cpsat: {_STRENGTH['cpsat']}",))
         reasons.append(f"backend cpsat: not used, {reason}")
@@ -124,6 +130,11 @@ def _discrete(problem: Problem) -> bool:
     """Whether a network is trained that has integer or finite weights: only then exact arithmetic is worth asking."""
     free = problem.free_parameters()
     return bool(free) and any(p.kind != "real" for p in free)
+
+
+def _products(problem: Problem) -> int:
+    weights = sum(p.size for p in problem.free_parameters())
+    return weights * sum(data.samples for data in problem.data.values())
 
 
 def _candidates(problem: Problem) -> tuple[str, ...]:

@@ -142,6 +142,16 @@ def test_finitely_many_networks_go_to_cpsat_if_it_is_installed(monkeypatch):
     assert choice.reasons[0] == "backend cpsat: not used, ortools is not installed (pip install it)"
 
 
+def test_large_finite_problems_are_not_written_out_unasked(monkeypatch):
+    from nnspec.engines import choose as module
+    from nnspec.language.load import load_problem
+
+    monkeypatch.setattr(module, "MOST_PRODUCTS", 10)
+    choice = choose(load_problem(FEW_BITS))
+    assert choice.engine.backend.name == "scip"
+    assert choice.reasons[0].startswith("backend cpsat: not used, 36 products of weights and samples")
+
+
 def test_weight_decay_goes_to_the_solver_with_its_reason():
     decay = ex.Product((ex.Constant(0.1), ex.Size("l2", "f")))
     choice = choose(spec(terms=(SSE, decay)))

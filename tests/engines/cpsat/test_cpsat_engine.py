@@ -201,6 +201,14 @@ def test_missing_package(monkeypatch):
     assert 'pip install "nnspec[cpsat]"' in error.value.diagnostics[0].help
 
 
+def test_same_seed_same_network():
+    problem = load_problem(PARITY)
+    a, b = (CpsatEngine().solve(problem, Limits(time=60, seed=3)) for _ in range(2))
+    assert (a.objective, a.nodes) == (b.objective, b.nodes)
+    for name, values in a.point.parameters.items():
+        assert np.array_equal(values, b.point.parameters[name])
+
+
 def test_options():
     outcome = CpsatEngine({"linearization_level": 2}).solve(load_problem(PARITY), ONE)
     assert outcome.evidence["settings"]["linearization_level"] == 2

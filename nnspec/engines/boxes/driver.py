@@ -99,6 +99,7 @@ class Driver:
         cutoff = limits.cutoff
         self.ceiling = math.inf if cutoff is None else model.sense * cutoff - model.constant
         self.finished = math.inf  # least bound of the boxes that are done
+        self.certified = -math.inf  # bound of the certificate: open boxes get new u for it, which may prove more
         self.nodes = 0
         self.threads = limits.threads or len(os.sched_getaffinity(0))
         self.pools: list[Pool] = []
@@ -196,6 +197,7 @@ class Driver:
             self.pools[i % self.threads].add(row)
         # about a tenth of a second a round, by the cost of a box
         count = int(np.clip(2e7 / (n * m * hh * hh * d * (d + 3)), 20, 2000))
+        self.log_width = 4 * (model.lo.size + model.vlo.size) + n * m
         if self.certificate is not None:
             for pool in self.pools:
                 pool.record(max(256, 32 * hh * d), 1 + 2 * (model.lo.size + model.vlo.size), n * m)
@@ -311,23 +313,44 @@ class Driver:
                     poor.add(rich.pop())
                     rich.add(best)
 
+    def _certify(self) -> bool:
+        """Write the certificate, that of the open boxes included; whether there is one."""
+        assert self.certificate is not None
+        size = 4 * self.log_width * (sum(p.size for p in self.pools) + sum(len(b) for b, _ in self.boxes))
+        if not (math.isfinite(self.best) and self.pools):
+            self.messages.append("no certificate was written: there is no network")
+        elif size > (self.limits.memory or MEMORY) * 1e6:
+            self.messages.append("no certificate was written: its boxes do not fit into the memory limit")
+        else:
+            bound = self.certified = min(self.best, self.finished, *(self._seal(p) for p in self.pools))
+            if any(p.size for p in self.pools):
+                self.messages.append(f"the certificate proves the bound {self.outside(bound):.9g}")
+            certificate.write(self.certificate, self.problem, self.model, self.w, self.z, bound, self.boxes)
+            return True
+        return False
+
+    def _seal(self, pool: Pool) -> float:
+        """Record the open boxes of a pool; the least bound that they have with the u recorded."""
+        done, least = 0, math.inf
+        while done < pool.size:
+            done, bound = search.seal(
+                self.model.arrays(), self.domain, pool.rows, pool.heap, pool.size, done, self.best, pool.log
+            )
+            self.boxes.append(pool.drain())
+            least = min(least, bound)
+        return least
+
     def _outcome(self, status: Status) -> Outcome:
         objective = bound = None
         point = None
         if math.isfinite(self.best):
             point = self.model.point(self.w, self.z)
             objective = evaluate.objective(self.problem, point)
-        bound = self.outside(self.bound) if self.pools else None
+        written = self._certify() if self.certificate is not None else False
+        bound = self.outside(max(self.bound, self.certified)) if self.pools else None
         if status is Status.OPTIMAL and not proven(objective, bound, self.limits.gap):
             status = Status.LIMIT
             self.messages.append("rounding errors leave a gap above the one asked for")
-        written = False
-        if self.certificate is not None:
-            if status is Status.OPTIMAL and objective is not None and bound is not None:
-                certificate.write(self.certificate, self.problem, self.model, self.w, self.z, self.bound, self.boxes)
-                written = True
-            else:
-                self.messages.append("no certificate was written: the proof is not complete")
         evidence = {
             "method": "spatial branch-and-bound on hidden weights, neuron-separable dual bound",
             "threads": self.threads, "seed": self.limits.seed, "gap": self.limits.gap,

@@ -314,7 +314,8 @@ def neuron_bound(kind, alpha, x, u, p2, p1, q2, q1, vlo, vhi, lo, hi, e, ws):
                         thi += half * (abs(z) + hr[o, j, r])
             a = max(a, tlo)
             b = min(b, thi)
-        slack = 1e-13 * (1.0 + po[o, 5])
+        slack = (1e-13 + 4e-16 * n) * (1.0 + po[o, 5])
+        po[o, 11] = slack
         a = min(a - slack, po[o, 0])
         b = max(b + slack, po[o, 0])
         po[o, 6] = a
@@ -385,7 +386,7 @@ def neuron_bound(kind, alpha, x, u, p2, p1, q2, q1, vlo, vhi, lo, hi, e, ws):
         va = po[o, 9]
         vb = po[o, 10]
         value, ve = concave_part(po[o, 0], q2[o], q1[o], vlo[o], vhi[o])
-        constant += value
+        constant += value - po[o, 11] * max(abs(ve), max(abs(va), abs(vb)))  # rounding of s_o and of its derivatives
         if va == vb:
             c = 0.0
         elif q2[o] > 0.0:

@@ -102,7 +102,7 @@ def dual_bound(model, u, lo, hi, w, vlo, vhi, term, argmin, ws):
             argmin[k, j] = ws[10][7, j]
         total += term[k]
         size += abs(term[k])
-    return total - ROUNDING * (1.0 + size)
+    return total - (ROUNDING + 4e-16 * u.shape[0]) * (1.0 + size)
 
 
 @compiled
@@ -663,3 +663,43 @@ def node_bound(model, domain, lo, hi, w, z, vlo, vhi, cutoff, sc, so, ws, log):
     bound, _, _ = _treat(model, domain, 0, lo, hi, w, vlo, vhi, -math.inf, cutoff, sc, so, ws, log)
     copy(z, sc[3])
     return bound
+
+
+@compiled
+def seal(model, domain, rows, heap, size, done, best, log):
+    """Record the open boxes heap[done:size] as they stand, each with a u for it: (how many are done now, least bound
+    that these u prove). Ends early when the log is full. u = 0 is tried too: it proves that losses are not negative."""
+    n, r = model.cw.size, model.copies.shape[1]
+    hh, d = model.p2.shape
+    m = model.q2.shape[1]
+    sc = network.scratch(n, r, d, hh, m)
+    so = _scratch(n, d, hh, m)
+    ws = workspace(r, d, m)
+    lo, hi, w = matrix(hh, d), matrix(hh, d), matrix(hh, d)
+    vlo, vhi = matrix(hh + 1, m), matrix(hh + 1, m)
+    least = math.inf
+    while done < size and log[2][0] < log[0].shape[0]:
+        row = rows[heap[done]]
+        done += 1
+        root = int(row[2])
+        read(row, lo, hi, w, sc[3], vlo, vhi)
+        if order(lo, hi, domain.by[root], False) and tighten(domain, lo, hi, vlo, vhi):
+            for k in range(hh):
+                for j in range(d):
+                    w[k, j] = min(hi[k, j], max(lo[k, j], w[k, j]))
+            network.descend(model, w, vlo, vhi, lo, hi, np.int64(2), 0.02, sc, so[0])
+            single(sc[4])
+            bound = dual_bound(model, sc[4], lo, hi, w, vlo, vhi, so[1], so[2], ws)
+            target = best - domain.prices[root]
+            bound = _corrected(model, lo, hi, w, vlo, vhi, bound, target, sc, so, ws, True)
+            for i in range(n):
+                for o in range(m):
+                    so[5][i, o] = 0.0
+            nothing = dual_bound(model, so[5], lo, hi, w, vlo, vhi, so[1], so[2], ws)
+            if nothing > bound:
+                bound = nothing
+                copy(sc[4], so[5])
+            least = min(least, bound + domain.prices[root])
+        read(row, lo, hi, w, sc[3], vlo, vhi)
+        keep(log, root, lo, hi, vlo, vhi, sc[4])
+    return done, least

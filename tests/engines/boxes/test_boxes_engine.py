@@ -350,3 +350,32 @@ def test_certificate_closed_by_an_incumbent_that_the_final_one_misses(tmp_path: 
 def test_checkpoint_and_certificate_exclude_each_other(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="NNS172"):
         BoxesEngine(checkpoint=tmp_path / "a", certificate=tmp_path / "b")
+
+
+def test_certificate_of_a_stopped_solve(tmp_path: Path) -> None:
+    """Open boxes are part of it; the bound that it proves lies below the search's, and above what fewer boxes give."""
+    problem, file = training(*teacher(12), 1, decay=0.05), tmp_path / "proof.npz"
+    bounds = []
+    for nodes in (20, 150):
+        outcome = BoxesEngine(certificate=file).solve(problem, Limits(nodes=nodes, gap=GAP, threads=2))
+        assert outcome.status is Status.LIMIT
+        report = verify(file, problem)
+        assert report.valid, report
+        assert report.bound is not None
+        assert outcome.bound is not None
+        assert report.bound <= outcome.bound + 1e-9
+        assert f"{report.bound:.9g}" in outcome.messages[-1]
+        bounds.append(report.bound)
+        with np.load(file) as f:
+            content = {k: f[k] for k in f.files}
+        np.savez(file, **{**content, "boxes": content["boxes"][:-1], "u": content["u"][:-1]})
+        assert not verify(file, problem).valid
+    assert -1e-9 <= bounds[0] <= bounds[1]
+    assert bounds[1] > 0.2
+
+
+def test_no_certificate_beyond_the_memory_limit(tmp_path: Path) -> None:
+    problem, file = training(XOR_X, XOR_Y, 2, decay=0.1), tmp_path / "proof.npz"
+    outcome = BoxesEngine(certificate=file).solve(problem, Limits(nodes=100, gap=GAP, threads=1, memory=0.001))
+    assert "do not fit" in outcome.messages[-1]
+    assert not file.exists()

@@ -50,7 +50,7 @@ def solve_problem(problem: Problem, limits: Limits = Limits(), engine: str = "au
     run = _Run(problem, limits, on_progress, stop, say, expand(problem) if enforced(problem) else None)
     for point in start:
         run.consider(point)
-    if reductions and engine in ("auto", "solver") and backend is None and not encodings:
+    if reductions and engine in ("auto", "solver") and backend is None and not encodings and not files:
         outcome = run.convex()
         if outcome is not None:
             return outcome

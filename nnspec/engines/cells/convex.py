@@ -67,14 +67,14 @@ class Convex:
                 ) -> tuple[float, np.ndarray, int]:  # fmt: skip
         """A good network on the samples `index`: from the zero network, from z, and from random ones."""
         f, rows, price = self.form, self.rows(index), self.price
-        best = np.zeros(f.size)
+        best = np.zeros(f.numbers)
         incumbent = np.array([np.inf])
-        for candidate in (np.zeros(f.size), z):
+        for candidate in (np.zeros(f.numbers), z):
             if candidate is None:
                 continue
             moved = candidate.copy()
             value = self.loss(moved, 0, index)
-            if np.all(f.boxes @ moved >= f.box_rhs) and value < incumbent[0]:
+            if np.all(f.boxes @ moved[: f.size] >= f.box_rhs) and value < incumbent[0]:
                 incumbent[0], best = value, moved.copy()
             value = descend_convex(moved, rows, price, 30)
             if value < incumbent[0]:
@@ -96,7 +96,7 @@ class Convex:
                found: Found) -> int:  # fmt: skip
         """The tree below a prefix."""
         f = self.form
-        frame = Frame(f.squared, doll.proven, f.alike, f.flip, gap, gap_absolute, self.margin())
+        frame = Frame(f.squared, doll.proven, f.alike, f.flip, f.strict, gap, gap_absolute, self.margin())
         cones = make_cones(doll.cone.copy(), doll.eps.copy(), doll.inverse, len(f.half_space), doll.basis, f.neurons,
                            room)  # fmt: skip
         return int(search_convex(self.rows(doll.index, doll.suffix), cones, self.price, frame, prefix, budget,
@@ -126,9 +126,10 @@ class ConvexSearch(Search):
             self.room = min(self.room, int(self.memory / self.threads / vertex))
         self.enough = self.room >= r
 
-    def begin(self, z: np.ndarray) -> None:
-        """A known network, to be looked at with the first ones."""
-        self.known.append(z)
+    def begin(self, z: np.ndarray, value: float) -> None:
+        """A known network, to be looked at with the first ones; not if rounding moves a sample over a jump."""
+        if abs(self.convex.loss(z, 0, np.arange(self.form.samples)) - value) <= 1e-6 * (1.0 + abs(value)):
+            self.known.append(z)
 
     def first(self) -> None:
         super().first()
@@ -148,7 +149,7 @@ class ConvexSearch(Search):
         """Explore a subtree: (loss, z, signs, open subtrees, floor, nodes)."""
         f, n = self.form, instance.size
         limit = (n + 1) * f.pieces**f.neurons
-        found = Found(np.array([loss, -1.0]), np.zeros(f.size), np.zeros((limit, n, f.neurons + 1), dtype=np.int64),
+        found = Found(np.array([loss, -1.0]), np.zeros(f.numbers), np.zeros((limit, n, f.neurons + 1), dtype=np.int64),
                       np.zeros(limit, dtype=np.int64), np.zeros(limit), np.zeros(5, dtype=np.int64),
                       np.array([np.inf]))  # fmt: skip
         subtrees = []

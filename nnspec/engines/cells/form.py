@@ -1,8 +1,7 @@
 """A CellProblem with fixed signs of the output weights as the rows of `search_convex`: one form for all activations,
 losses and penalties of the general search.
 
-Unknowns z. A homogeneous neuron (relu, leaky_relu, abs) has |v| (w, b); its output is s slope(piece) times a linear
-form of it, with s = sign(v) (T1, see `model`). The last unknown is the output bias c, where there is one.
+Unknowns z: those of the neurons (see `neurons`), then the output bias c, where there is one.
 
 Weight decay (T2): p |D (w, b)|^2 + q v^2 with the best scale is 2 sqrt(q) |D |v| (w, b)|, a norm of z.
 
@@ -19,6 +18,7 @@ import numpy as np
 
 from nnspec.engines.cells.instance import independent, tolerances
 from nnspec.engines.cells.model import SQUARED, CellProblem
+from nnspec.engines.cells.neurons import STRICT, THRESHOLD, neuron
 from nnspec.problem.problem import Point
 
 REACH = 1e4
@@ -59,6 +59,8 @@ class Form:
     reach: np.ndarray
     offset: float
     unit: float
+    from_cone: np.ndarray  # (d + 1, r): (w, b) of a direction in the cone's coordinates
+    heights: np.ndarray  # (H, P): |v|, in the problem's units, of neurons that are not homogeneous
     to_weights: np.ndarray  # (H (d + 1) + 1, P): |v| (w, b) of each neuron and c, in the problem's units, less `level`
     level: float
 
@@ -79,35 +81,73 @@ class Form:
         return int(self.features.shape[3])
 
     @property
+    def numbers(self) -> int:
+        """Of a network: z, for step and sign neurons also their directions in the cone's coordinates."""
+        return int(self.cuts.shape[3])
+
+    @property
+    def strict(self) -> float:
+        return max(STRICT, 1e-9 * self.samples) if self.numbers > self.size else 0.0
+
+    @property
     def penalised(self) -> bool:
         return len(self.nu) + len(self.p_y) > 0
 
     def point(self, z: np.ndarray) -> Point:
         """The network of z in the problem's weights."""
+        z, directions = z[: self.size], z[self.size :]
         weights = self.to_weights @ z
+        if self.strict > 0:
+            hidden = directions.reshape(self.neurons, -1) @ self.from_cone.T
+            return self.problem.threshold_network(hidden, self.heights @ z, float(weights[-1]) + self.level)
         theta = weights[:-1].reshape(self.neurons, -1)
         sign = np.array(self.signs, dtype=float)
+        if np.any(self.heights):
+            return self.problem.direct_point(theta, self.heights @ z * sign, float(weights[-1]) + self.level)
         return self.problem.point(theta * sign[:, None], sign, float(weights[-1]) + self.level)
 
     def unknowns(self, point: Point) -> np.ndarray | None:
         """The z of a network; None if its output weights have other signs."""
         theta, sign, c = self.problem.reduced(point)
+        if self.strict > 0:
+            v = self.problem.output_weights(point)
+            hidden = self.problem.hidden_weights(point)
+            turn = np.where((v < 0) & one_sided(self.problem), -1.0, 1.0)
+            hidden, v = hidden * turn[:, None], v * turn
+            matrix = np.vstack([self.heights, self.to_weights[-1:]])
+            z, *_ = np.linalg.lstsq(matrix, np.append(v, c - self.level), rcond=None)
+            return np.append(z, np.linalg.lstsq(self.from_cone, hidden.T, rcond=None)[0].T.reshape(-1))
         used = np.any(theta != 0.0, axis=1)
-        if np.any(used & (sign != np.array(self.signs))):
-            return None
+        turned = used & (sign != np.array(self.signs))
         theta = theta * np.array(self.signs, dtype=float)[:, None]
+        if np.any(turned & ~one_sided(self.problem)):
+            return None
+        theta[turned] *= -1.0  # odd: -v times the neuron of (-w, -b)
         target = np.append(theta.reshape(-1), c - self.level)
-        z, *_ = np.linalg.lstsq(self.to_weights, target, rcond=None)
-        return z if np.allclose(self.to_weights @ z, target, atol=1e-9 * (1.0 + np.abs(target).max())) else None
+        matrix = self.to_weights
+        if np.any(self.heights):
+            matrix = np.vstack([matrix, self.heights])
+            target = np.append(target, np.abs(self.problem.output_weights(point)))
+        z, *_ = np.linalg.lstsq(matrix, target, rcond=None)
+        return z if np.allclose(matrix @ z, target, atol=1e-9 * (1.0 + np.abs(target).max())) else None
 
 
 def sign_vectors(problem: CellProblem) -> list[tuple[int, ...]]:
     """The signs of the output weights that have to be tried: neurons with equal boxes are exchangeable."""
-    choices = [[s for s, limit in ((1, problem.out_hi[k]), (-1, -problem.out_lo[k])) if limit > 0] or [1]
+    odd = one_sided(problem)
+    if problem.activation.kind in THRESHOLD:
+        return [(1,) * problem.neurons]
+    choices = [[s for s, limit in ((1, problem.out_hi[k]), (-1, -problem.out_lo[k])) if limit > 0 and not odd[k]] or [1]
                for k in range(problem.neurons)]  # fmt: skip
     equal = _exchangeable(problem)
     return [v for v in itertools.product(*choices)
             if all(not equal[k] or v[k] <= v[k - 1] for k in range(1, problem.neurons))]  # fmt: skip
+
+
+def one_sided(problem: CellProblem) -> np.ndarray:
+    """Which neurons need no negative output weight: odd ones in boxes that are symmetric about 0."""
+    symmetric = np.all(problem.lo == -problem.hi, axis=1) & (problem.out_lo == -problem.out_hi)
+    return symmetric & problem.activation.odd
 
 
 def _exchangeable(problem: CellProblem) -> np.ndarray:
@@ -133,27 +173,27 @@ def make(problem: CellProblem, signs: tuple[int, ...]) -> Form:
     scale = power * float(problem.weights.max())  # loss = scale * (loss in these units)
     factor = problem.scale * scale
 
-    count, own = problem.neurons, d + biased
-    has_c = problem.output.bias is not None
-    size = count * own + has_c
+    count, has_c = problem.neurons, problem.output.bias is not None
     inputs = np.hstack([x, np.ones((n, 1))]) if biased else x
-    # (w, b) in the problem's units as linear forms of the own unknowns
-    forms = np.zeros((d + 1, own))
+    forms = np.zeros((d + 1, d + biased))
     forms[:d, :d] = np.diag(unit / width)
     if biased:
         forms[d, d] = unit
         forms[d, :d] = -unit * shift / width
-    slopes = ({"relu": 0.0, "abs": -1.0}.get(problem.activation.kind, problem.activation.alpha), 1.0)
+    one = neuron(problem.activation, inputs, forms, unit)
+    pieces, _, own = one.features.shape
+    size = count * own + has_c
 
-    features = np.zeros((count, 2, n, size))
-    cuts = np.zeros((count, n, 1, size))
+    features = np.zeros((count, pieces, n, size))
+    cuts = np.zeros((count, n, pieces - 1, size))
     to_weights = np.zeros((count * (d + 1) + 1, size))
+    heights = np.zeros((count, size))
     for k in range(count):
         place = slice(k * own, (k + 1) * own)
-        for piece, slope in enumerate(slopes):
-            features[k, piece, :, place] = signs[k] * slope * inputs
-        cuts[k, :, 0, place] = inputs
-        to_weights[k * (d + 1) : (k + 1) * (d + 1), place] = forms
+        features[k, :, :, place] = signs[k] * one.features
+        cuts[k, :, :, place] = one.cuts
+        to_weights[k * (d + 1) : (k + 1) * (d + 1), place] = one.weights
+        heights[k, place] = one.height
     base = np.zeros((n, size))
     if has_c:
         base[:, -1] = 1.0
@@ -165,15 +205,24 @@ def make(problem: CellProblem, signs: tuple[int, ...]) -> Form:
     y, lo, hi, kappa, root = _losses(problem, y, unit)
     features, base = features * root[None, None, :, None], base * root[:, None]
 
-    boxes, box_rhs = _boxes(problem, signs, to_weights, level)
-    cone, half_space = _cone(inputs[:, None, :], np.zeros((0, own)))
-    p_rows, p_y, p_kappa, blocks, nu = _decay(problem, signs, to_weights, level, scale)
+    boxes, box_rhs = _boxes(problem, signs, to_weights, heights, level)
+    implied = _implied(problem, to_weights)
+    reach = _reach(np.vstack([boxes, implied[0]]), np.append(box_rhs, implied[1]))
+    cone, half_space, coordinates = _cone(one.cone, one.half_space)
+    from_cone = (forms / unit) @ coordinates if coordinates.shape[0] == forms.shape[1] else np.zeros((d + 1, 0))
+    if problem.activation.kind in THRESHOLD:
+        r = cone.shape[2]
+        wide = np.zeros((count, n, 1, size + count * r))
+        for k in range(count):
+            wide[k, :, :, size + k * r : size + (k + 1) * r] = cone
+        cuts = wide
+    p_rows, p_y, p_kappa, blocks, nu = _decay(problem, to_weights, heights, level, scale)
     equal = _exchangeable(problem)
     alike = np.array([equal[k] and signs[k] == signs[k - 1] for k in range(count)])
     flip = problem.activation.kind == "abs" and bool(np.all(problem.lo == -problem.hi))
     return Form(problem, signs, features, base, cuts, cone, half_space, inputs, y, lo, hi, kappa, squared, boxes,
-                box_rhs, p_rows, p_y, p_kappa, blocks, nu, alike, flip, _reach(boxes, box_rhs), problem.offset, factor,
-                to_weights, level)  # fmt: skip
+                box_rhs, p_rows, p_y, p_kappa, blocks, nu, alike, flip, reach, problem.offset, factor,
+                from_cone, heights, to_weights, level)  # fmt: skip
 
 
 def _losses(problem: CellProblem, y: np.ndarray, unit: float
@@ -200,7 +249,7 @@ def _losses(problem: CellProblem, y: np.ndarray, unit: float
     raise ValueError(f"no rows for the loss {problem.kind}")
 
 
-def _boxes(problem: CellProblem, signs: tuple[int, ...], to_weights: np.ndarray, level: float
+def _boxes(problem: CellProblem, signs: tuple[int, ...], to_weights: np.ndarray, heights: np.ndarray, level: float
            ) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
     """Rows and right-hand sides, each row of size 1, of the boxes of |v| (w, b) and c."""
     count, columns = problem.lo.shape
@@ -217,11 +266,36 @@ def _boxes(problem: CellProblem, signs: tuple[int, ...], to_weights: np.ndarray,
 
     for k in range(count):
         most = float(problem.out_hi[k] if signs[k] > 0 else -problem.out_lo[k])
+        if np.any(heights[k]):  # 0 <= v <= most, lo v <= v w <= hi v
+            if problem.activation.kind in THRESHOLD:
+                low = 0.0 if one_sided(problem)[k] else float(problem.out_lo[k])
+                bound(heights[k], low, float(problem.out_hi[k]))
+                continue
+            bound(heights[k], 0.0, most)
+            for j in range(columns):
+                form = to_weights[k * columns + j]
+                for s, limit in ((1.0, problem.lo[k, j]), (-1.0, problem.hi[k, j])):
+                    if np.any(form) and np.isfinite(limit):
+                        bound(s * (form - limit * heights[k]), 0.0, np.inf)
+            continue
         for j in range(columns):
             low, high = float(problem.lo[k, j]), float(problem.hi[k, j])
             bound(to_weights[k * columns + j], 0.0 if low == 0.0 else most * low if most > 0 else 0.0,
                   0.0 if high == 0.0 else most * high if most > 0 else 0.0)  # fmt: skip
     bound(to_weights[-1], problem.c_lo - level, problem.c_hi - level)
+    return np.array(rows).reshape(-1, to_weights.shape[1]), np.array(rhs)
+
+
+def _implied(problem: CellProblem, to_weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Pairs of opposite rows and right-hand sides that all boxes together imply for v (w, b)."""
+    count, columns = problem.lo.shape
+    rows, rhs = [], []
+    for k, j in itertools.product(range(count), range(columns)):
+        form = to_weights[k * columns + j]
+        v, w = np.abs([problem.out_lo[k], problem.out_hi[k]]).max(), np.abs([problem.lo[k, j], problem.hi[k, j]]).max()
+        if np.any(form) and np.isfinite(v) and np.isfinite(w):
+            rows += [form, -form]
+            rhs += [-v * w, -v * w]
     return np.array(rows).reshape(-1, to_weights.shape[1]), np.array(rhs)
 
 
@@ -248,19 +322,20 @@ def _reach(boxes: np.ndarray, box_rhs: np.ndarray) -> np.ndarray:
     return reach
 
 
-def _cone(cuts: np.ndarray, half_space: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _cone(cuts: np.ndarray, half_space: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """cuts (N, S - 1, p) and half_space (f, p) in coordinates in which all of them together are orthonormal columns,
-    each row of length 1: same signs, better conditioned."""
+    each row of length 1: same signs, better conditioned. And (p, r): what a vector in these coordinates is."""
     n, each, p = cuts.shape
     rows = np.vstack([cuts.reshape(-1, p), half_space])
-    u, s, _ = np.linalg.svd(rows, full_matrices=False)
-    u = u[:, : max(1, int(np.sum(s > 1e-9 * s[0])))]
+    u, s, vt = np.linalg.svd(rows, full_matrices=False)
+    r = max(1, int(np.sum(s > 1e-9 * s[0])))
+    u = u[:, :r]
     norm = np.linalg.norm(u, axis=1, keepdims=True)
     u = u / np.where(norm > 0, norm, 1.0)
-    return u[: n * each].reshape(n, each, -1), u[n * each :]
+    return u[: n * each].reshape(n, each, -1), u[n * each :], vt[:r].T / s[:r]
 
 
-def _decay(problem: CellProblem, signs: tuple[int, ...], to_weights: np.ndarray, level: float, scale: float
+def _decay(problem: CellProblem, to_weights: np.ndarray, heights: np.ndarray, level: float, scale: float
            ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:  # fmt: skip
     """Squares and norms of the penalty in the units of the loss: p_rows, p_y, p_kappa, blocks, nu."""
     count, columns = problem.lo.shape
@@ -269,6 +344,12 @@ def _decay(problem: CellProblem, signs: tuple[int, ...], to_weights: np.ndarray,
     if problem.decay is not None:
         inside = problem.decay.hidden > 0
         for k in range(count):
+            if np.any(heights[k]):
+                if problem.decay.output > 0:
+                    rows.append(heights[k])
+                    targets.append(0.0)
+                    kappas.append(0.5 * scale / problem.decay.output)
+                continue
             part = to_weights[k * columns : (k + 1) * columns][inside]
             block = np.sqrt(problem.decay.hidden[inside] * problem.decay.output)[:, None] * part
             size_of = float(np.abs(block).max())

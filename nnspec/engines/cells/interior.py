@@ -426,7 +426,7 @@ def minimise(size: int, lower: np.ndarray, q: np.ndarray, rss: float, rows: np.n
                     length = 1.0 / 0.995
                     break
         length = min(1.0, 0.995 * length)
-        if not length > 1e-12 or mu < 1e-17:
+        if not length > 1e-12 or (number > 0 and mu < 1e-17):
             break
         tau = sigma * mu
         for j in range(size):
@@ -465,7 +465,7 @@ def minimise(size: int, lower: np.ndarray, q: np.ndarray, rss: float, rows: np.n
             if mu < 1e-11 * (1.0 + abs(value)):
                 return STUCK, best
             continue
-        if worst <= 1e-9 and value - best <= 1e-4 * (1.0 + abs(value)):
+        if worst <= 1e-9 and value - best <= 1e-2 * (1.0 + abs(value)):
             if value - best > goal * (1.0 + abs(value)):
                 step[:] = z
                 d_u[:] = u[:m]

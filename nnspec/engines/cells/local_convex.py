@@ -21,7 +21,7 @@ GOAL = 1e-7
 @compiled
 def descend_convex(z: np.ndarray, rows: Rows, price: Price, steps: int) -> float:
     """Descend from z, in place; the loss plus penalty reached, infinite if no network within the boxes was."""
-    neurons, n, size = rows.features.shape[0], rows.y.shape[0], z.shape[0]
+    neurons, n, size = rows.features.shape[0], rows.y.shape[0], rows.features.shape[3]
     count_b, count_p = price.boxes.shape[0], price.p_rows.shape[0]
     total = n + count_b + count_p
     a_rows = np.zeros((total, size))
@@ -43,7 +43,8 @@ def descend_convex(z: np.ndarray, rows: Rows, price: Price, steps: int) -> float
         lower[j, j] = 1e-5
     losses = np.zeros(n)
     target = np.zeros(size)
-    trial = np.zeros(size)
+    trial = z.copy()
+    spare = np.zeros(size)
     u = np.zeros(total)
     g = np.zeros((price.blocks.shape[0], price.blocks.shape[1]))
     loss = np.inf
@@ -59,7 +60,7 @@ def descend_convex(z: np.ndarray, rows: Rows, price: Price, steps: int) -> float
             row_hi[i] = rows.hi[i]
             row_kappa[i] = rows.kappa[i]
         minimise(size, lower, q, 0.0, a_rows, row_y, row_lo, row_hi, row_kappa, total, price.blocks,
-                 price.nu, price.reach, np.inf, GOAL,                 target, u, g, trial)  # fmt: skip
+                 price.nu, price.reach, np.inf, GOAL,                 target, u, g, spare)  # fmt: skip
         length = 1.0
         found = False
         for _ in range(6):
@@ -79,7 +80,7 @@ def descend_convex(z: np.ndarray, rows: Rows, price: Price, steps: int) -> float
                 if value < loss * (1.0 - 1e-7) - 1e-13:
                     found = True
                     loss = value
-                    z[:] = trial
+                    z[:size] = trial[:size]
                     break
             length *= 0.35
         if not found:
@@ -99,7 +100,7 @@ def multistart_convex(starts: int, seed: int, best: np.ndarray, incumbent: np.nd
             return
         for j in range(size):
             z[j] = np.random.normal()
-        for k in range(neurons):  # the first cut through a random sample, by the unknown that it depends on most
+        for k in range(neurons):  # the first cut close to a random sample
             i = np.random.randint(0, n)
             value = 0.0
             last = -1
@@ -108,7 +109,7 @@ def multistart_convex(starts: int, seed: int, best: np.ndarray, incumbent: np.nd
                 if rows.cuts[k, i, 0, j] != 0.0:
                     last = j
             if last >= 0:
-                z[last] -= value / rows.cuts[k, i, 0, last]
+                z[last] -= (value + 0.01 * np.random.normal()) / rows.cuts[k, i, 0, last]
         loss = descend_convex(z, rows, price, 30)
         if loss < incumbent[0]:
             incumbent[0] = loss

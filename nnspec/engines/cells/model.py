@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from nnspec.engines.cells.neurons import HOMOGENEOUS, THRESHOLD
 from nnspec.engines.cells.supports import Support, counting_limit, counting_terms, supports
 from nnspec.problem import expression as ex
 from nnspec.problem.forward import activate
@@ -21,12 +22,11 @@ from nnspec.problem.network import Activation, Layer, Network, Parameter
 from nnspec.problem.problem import Point, Problem
 from nnspec.reductions.structure import penalties
 
-HOMOGENEOUS = ("relu", "leaky_relu", "abs")
 SQUARED = ("sse", "mse")
 LINEAR = ("sae", "mae", "pinball", "hinge", "max_error")
 SMOOTH = ("huber", "squared_hinge")
 LOSSES = (*SQUARED, *LINEAR, *SMOOTH, "errors")
-THRESHOLD = ("step", "sign")
+GENERAL = ("hardtanh", *THRESHOLD)
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,7 +85,9 @@ class CellProblem:
     @property
     def general(self) -> bool:
         """Whether the general search (`search_convex`) is needed."""
-        return self.kind in SMOOTH or self.decay is not None
+        return self.kind != "errors" and (
+            self.kind in SMOOTH or self.decay is not None or self.activation.kind in GENERAL
+        )
 
     def point(self, theta: np.ndarray, sign: np.ndarray, c: float) -> Point:
         """The network with v_k (w_k, b_k) = theta_k (H, d + 1), sign(v_k) = sign_k and output bias c."""
@@ -113,11 +115,48 @@ class CellProblem:
             s = min(max(s, min(least, 1e300)), limit)
             v[k] = sign[k] * s
             w[k] = np.clip(direction / s, self.lo[k], self.hi[k])
+        return self._assembled(v, w, c)
+
+    def direct_point(self, theta: np.ndarray, v: np.ndarray, c: float) -> Point:
+        """The network with output weights v (H,), 0 where they are tiny, and hidden ones theta_k / |v_k|."""
+        used = np.abs(v) > 1e-12 * float(np.abs(theta).max(initial=1e-300))
+        v = np.where(used, np.clip(v, self.out_lo, self.out_hi), 0.0)
+        w = np.where(used[:, None], theta / np.where(used, np.abs(v), 1.0)[:, None], 0.0)
+        return self._assembled(v, np.clip(w, self.lo, self.hi), c)
+
+    def threshold_network(self, hidden: np.ndarray, v: np.ndarray, c: float) -> Point:
+        """The network of step or sign neurons with these directions (w, b) and output weights."""
+        w = np.zeros_like(hidden)
+        for k, direction in enumerate(hidden):
+            with np.errstate(divide="ignore", invalid="ignore"):
+                limit = np.where(direction > 0, self.hi[k], self.lo[k])
+                room = np.where(direction != 0, limit / direction, np.inf)
+            size = float(np.abs(direction).max())
+            if size > 0:
+                w[k] = np.clip(direction * min(1.0 / size, float(room.min())), self.lo[k], self.hi[k])
+        return self._assembled(np.clip(v, self.out_lo, self.out_hi), w, c)
+
+    def hidden_weights(self, point: Point) -> np.ndarray:
+        """(w, b) of each neuron (H, d + 1), of problems that are no restriction."""
+        assert self.hidden.weights is not None
+        assert self.hidden.bias is not None
+        w, b = (np.asarray(point.parameters[p.name], dtype=float) for p in (self.hidden.weights, self.hidden.bias))
+        return np.column_stack([w.reshape(self.neurons, -1), b.reshape(-1)])
+
+    def output_weights(self, point: Point) -> np.ndarray:
+        assert self.output.weights is not None
+        v = np.asarray(point.parameters[self.output.weights.name], dtype=float).reshape(-1)
+        return v if self.rows is None else v[self.rows]
+
+    def _assembled(self, v: np.ndarray, w: np.ndarray, c: float) -> Point:
+        """Weights of this problem's neurons and inputs as a point of the whole network."""
         if self.rows is not None and self.inputs is not None:
             part_v, part_w = v, w
-            v, w = np.zeros(self.hidden.size), np.zeros((self.hidden.size, self.hidden.weights.shape[1] + 1))  # type: ignore[union-attr]
+            assert self.hidden.weights is not None
+            columns = int(self.hidden.weights.shape[1]) + 1
+            v, w = np.zeros(self.hidden.size), np.zeros((self.hidden.size, columns))
             v[self.rows] = part_v
-            w[np.ix_(self.rows, np.append(self.inputs, w.shape[1] - 1))] = part_w
+            w[np.ix_(self.rows, np.append(self.inputs, columns - 1))] = part_w
         values = {self.hidden.weights.name: w[:, :-1], self.output.weights.name: v[None, :]}  # type: ignore[union-attr]
         if self.hidden.bias is not None:
             values[self.hidden.bias.name] = w[:, -1]
@@ -197,7 +236,7 @@ def recognise(problem: Problem) -> CellProblem | str:
     hidden, output = chain
     if output.activation.kind != "linear" or output.size != 1:
         return "the cells engine takes one linear output"
-    taken = THRESHOLD if loss.kind == "errors" else HOMOGENEOUS
+    taken = {"errors": THRESHOLD, "max_error": HOMOGENEOUS}.get(loss.kind, (*HOMOGENEOUS, *GENERAL))
     if hidden.activation.kind not in taken:
         return (f"the cells engine does not take the activation {hidden.activation} with the loss {loss.kind} "
                 f"(it takes {', '.join(taken)})")  # fmt: skip
@@ -242,6 +281,11 @@ def recognise(problem: Problem) -> CellProblem | str:
     )  # fmt: skip
     if loss.kind == "errors":
         return _threshold_reason(cells) or cells
+    if hidden.activation.kind in THRESHOLD:
+        if counted:
+            return "the cells engine does not count weights, neurons or inputs of step and sign neurons"
+        if hidden.bias is None or np.any(cells.lo >= 0) or np.any(cells.hi <= 0):
+            return "the cells engine takes step and sign neurons with biases, and boxes of (w, b) that have 0 inside"
     if not counted:
         return cells
     found = supports(problem, cells, prices)
@@ -263,7 +307,10 @@ def _decay(problem: Problem, terms: Sequence[tuple[float, ex.Size]], network: Ne
 
     factors = np.append(np.full(hidden.weights.shape[1], of(hidden.weights)), of(hidden.bias))  # type: ignore[union-attr]
     decay = Decay(factors, of(output.weights), of(output.bias))
-    if bool(np.any(factors > 0)) != (decay.output > 0):
+    if hidden.activation.kind in GENERAL:
+        if np.any(factors > 0):
+            return f"the cells engine takes no decay of the hidden weights of {hidden.activation} neurons"
+    elif bool(np.any(factors > 0)) != (decay.output > 0):
         return "the cells engine takes decay of hidden and output weights together: otherwise the scale undoes it"
     return decay if decay.output > 0 or decay.constant > 0 else None
 

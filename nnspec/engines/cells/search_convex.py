@@ -45,8 +45,10 @@ NODE_GOAL = -0.02
 class Rows(NamedTuple):
     """The samples. A pattern's output is (base + sum of the neurons' features) z; see `interior` for the losses.
 
-    features (H, S, n, P), base (n, P), cuts (H, n, S - 1, P), y, lo, hi, kappa (n,), ids (n,): the samples' names.
+    features (H, S, n, P), base (n, P), cuts (H, n, S - 1, Q), y, lo, hi, kappa (n,), ids (n,): the samples' names.
     suffix (n,): a sample is in the subset of m samples that proven[m] bounds if suffix <= m.
+
+    A network has Q >= P numbers: its first P are z, the others (step, sign) only say which side each sample is on.
     """
 
     features: np.ndarray
@@ -79,12 +81,14 @@ class Price(NamedTuple):
 
 class Frame(NamedTuple):
     """What holds in the whole tree. alike (H,): neuron k may be exchanged with k - 1; flip: the first sample may be
-    taken to be above every neuron's first cut; margin (2,): rounding of sums of squares, a + b sqrt(value)."""
+    taken to be above every neuron's first cut; strict: samples count as on a side only if they can be there by so much
+    (0: by -eps); margin (2,): rounding of sums of squares, a + b sqrt(value)."""
 
     squared: bool
     proven: np.ndarray
     alike: np.ndarray
     flip: bool
+    strict: float
     gap: float
     gap_absolute: float
     margin: np.ndarray
@@ -124,7 +128,7 @@ class Path(NamedTuple):
 
 @compiled
 def piece_of(cuts: np.ndarray, z: np.ndarray) -> int:
-    """The piece that z gives a neuron at a sample with these cuts (S - 1, P): after the last cut that is >= 0."""
+    """The piece that a network gives a neuron at a sample with these cuts (S - 1, Q): after the last that is >= 0."""
     piece = 0
     for c in range(cuts.shape[0]):
         value = 0.0
@@ -143,13 +147,13 @@ def penalty(price: Price, z: np.ndarray) -> float:
         norm = 0.0
         for i in range(price.blocks.shape[1]):
             value = 0.0
-            for j in range(z.shape[0]):
+            for j in range(price.blocks.shape[2]):
                 value += price.blocks[b, i, j] * z[j]
             norm += value * value
         total += price.nu[b] * np.sqrt(norm)
     for i in range(price.p_rows.shape[0]):
         value = price.p_y[i]
-        for j in range(z.shape[0]):
+        for j in range(price.p_rows.shape[1]):
             value -= price.p_rows[i, j] * z[j]
         total += row_value(value, -np.inf, np.inf, price.p_kappa[i])
     return total
@@ -158,7 +162,7 @@ def penalty(price: Price, z: np.ndarray) -> float:
 @compiled
 def network_loss(rows: Rows, z: np.ndarray, losses: np.ndarray) -> float:
     """The loss of the network z itself, each sample's into `losses`: neurons take the pieces that their cuts say."""
-    neurons, n, size = rows.features.shape[0], rows.y.shape[0], z.shape[0]
+    neurons, n, size = rows.features.shape[0], rows.y.shape[0], rows.features.shape[3]
     total = 0.0
     for i in range(n):
         residual = rows.y[i]
@@ -179,7 +183,7 @@ def tidy(rows: Rows, price: Price, z: np.ndarray, value: float, losses: np.ndarr
 
     The interior-point method ends next to a norm's kink, not on it.
     """
-    size = z.shape[0]
+    size = price.blocks.shape[2]
     for b in range(price.blocks.shape[0]):
         trial[:] = z
         norm = 0.0
@@ -280,10 +284,10 @@ def children_of(t: int, i: int, pieces: int, penalised: bool, cutoff: float, row
         slot = cones.pointer[k, t] % pieces
         for c in range(pieces - 1):
             low, high = span(cones.cuts[i, c], cones.vertices[k, depth, slot], cones.counts[k, depth, slot])
-            if high < -cones.eps[i, c]:
+            if high < -cones.eps[i, c] or high < frame.strict:
                 for m in range(c + 1, pieces):
                     allowed[k, m] = False
-            if low > cones.eps[i, c]:
+            if low > cones.eps[i, c] or low > -frame.strict:
                 for m in range(c + 1):
                     allowed[k, m] = False
     rest = frame.proven[min(path.left[t], rows.suffix[i] - 1)]
@@ -338,6 +342,32 @@ def children_of(t: int, i: int, pieces: int, penalised: bool, cutoff: float, row
         codes[a] = code
         count += 1
     return count, effort
+
+
+@compiled
+def inside(n: int, k: int, pieces: int, chosen: np.ndarray, cones: Cones, strict: float, direction: np.ndarray) -> bool:
+    """Whether every sample is on its side by `strict` at some vertex of neuron k's polytope; then `direction` is the
+    mean of those vertices, which has all samples on their sides (the relaxations eps are far below strict / n)."""
+    r = direction.shape[0]
+    depth = cones.pointer[k, n] // pieces
+    slot = cones.pointer[k, n] % pieces
+    direction[:] = 0.0
+    for i in range(n):
+        s = 1.0 if chosen[i, k] > 0 else -1.0
+        most = -np.inf
+        best = 0
+        for v in range(cones.counts[k, depth, slot]):
+            value = 0.0
+            for j in range(r):
+                value += s * cones.cuts[i, 0, j] * cones.vertices[k, depth, slot, v, j]
+            if value > most:
+                most = value
+                best = v
+        if most < strict:
+            return False
+        for j in range(r):
+            direction[j] += cones.vertices[k, depth, slot, best, j] / n
+    return True
 
 
 @compiled
@@ -397,6 +427,10 @@ def search_convex(rows: Rows, cones: Cones, price: Price, frame: Frame, prefix: 
     a_hi = np.zeros(most)
     a_kappa = np.zeros(most)
     seen = np.zeros(n * (pieces - 1) + 1, dtype=np.bool_)
+    network = np.zeros(rows.cuts.shape[3])
+    trial = np.zeros(rows.cuts.shape[3])
+    decided = np.zeros((neurons, cones.cuts.shape[2]))
+    r = cones.cuts.shape[2]
     u = np.zeros(most)
     g = np.zeros((price.blocks.shape[0], price.blocks.shape[1]))
     losses = np.zeros(n)
@@ -555,12 +589,20 @@ def search_convex(rows: Rows, cones: Cones, price: Price, frame: Frame, prefix: 
         path.below[t + 1] = max(bound, value + left_over)
         if leaf:
             found.counts[1] += 1
-            loss = network_loss(rows, z, losses) + penalty(price, z)
-            loss = tidy(rows, price, z, loss, losses, work)
+            network[:size] = z
+            if frame.strict > 0.0:
+                thin = False
+                for k in range(neurons):
+                    thin = thin or not inside(n, k, pieces, chosen, cones, frame.strict, decided[k])
+                    network[size + k * r : size + (k + 1) * r] = decided[k]
+                if thin:  # outside of the claim: see docs/cells.md
+                    continue
+            loss = network_loss(rows, network, losses) + penalty(price, network)
+            loss = tidy(rows, price, network, loss, losses, trial)
             if loss < found.incumbent[0]:
                 found.incumbent[0] = loss
                 found.incumbent[1] = 1.0
-                found.z[:] = z
+                found.z[:] = network
                 cutoff = cutoff_of(found, frame)
             if value < cutoff:
                 found.counts[3] += 1

@@ -44,8 +44,8 @@ class Part(Protocol):
     def point(self, state: State) -> Point | None:
         """The search's incumbent as a network of the whole problem."""
 
-    def take(self, point: Point) -> None:
-        """Begin with a known network where it belongs to this part."""
+    def take(self, point: Point, value: float) -> None:
+        """Begin with a known network of this value where it belongs to this part."""
 
 
 @dataclass(eq=False)
@@ -72,7 +72,7 @@ class SupportPart:
             return None
         return self.cells.point(*denormalise(self.normal, self.cells, state.best, state.best_signs))
 
-    def take(self, point: Point) -> None:
+    def take(self, point: Point, value: float) -> None:
         """Local search is quicker than to tell what a network means for each support."""
 
 
@@ -93,10 +93,10 @@ class SignPart:
     def point(self, state: State) -> Point | None:
         return None if state.best is None else self.form.point(state.best)
 
-    def take(self, point: Point) -> None:
-        z = self.form.unknowns(point)
+    def take(self, point: Point, value: float) -> None:
+        z = None if self.form.problem.rows is not None else self.form.unknowns(point)
         if z is not None and isinstance(self.search, ConvexSearch):
-            self.search.begin(z)
+            self.search.begin(z, self.loss(value))
 
 
 def parts_of(cells: CellProblem, limits: Limits, began: float, stop: threading.Event | None) -> list[Part]:
@@ -165,7 +165,7 @@ class Union:
         for point in start:
             self.consider(point)
             for part in self.parts:
-                part.take(point)
+                part.take(point, objective(self.problem, point))
         status = Status.OPTIMAL
         messages: tuple[str, ...] = ()
         try:

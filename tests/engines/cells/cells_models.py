@@ -52,6 +52,24 @@ def teacher(n, d=2, seed=1):
     return x, y
 
 
+def hardtanh(m, z, big):
+    """A variable that is z clipped to [-1, 1], |z| <= big - 1."""
+    high, low, h = m.addVar(vtype="B"), m.addVar(vtype="B"), m.addVar(lb=-1, ub=1)
+    m.addCons(high + low <= 1)
+    for c in (h <= z + big * low, h >= z - big * high, h >= 1 - 2 * (1 - high), h <= -1 + 2 * (1 - low),
+              z >= 1 - big * (1 - high), z <= -1 + big * (1 - low)):  # fmt: skip
+        m.addCons(c)
+    return h
+
+
+def threshold(m, z, big, signed):
+    """1 where z >= 0, else 0 or -1; z < 0 is z <= -1e-4, beyond what tolerances allow."""
+    on = m.addVar(vtype="B")
+    m.addCons(z >= -big * (1 - on))
+    m.addCons(z <= -1e-4 + big * on)
+    return 2 * on - 1 if signed else on
+
+
 def scip(x, y, neurons, activation, kind, weights, biases, outputs, output_bias, alpha=0.1, q=0.5, margin=1.0,
          counts=None, limit=20.0, most=None, prices=None, delta=1.0, decay=0.0, decay_biases=False):  # fmt: skip
     """(primal, dual) of the problem as it stands: big-M activations, products of output weights and activations.
@@ -93,7 +111,7 @@ def scip(x, y, neurons, activation, kind, weights, biases, outputs, output_bias,
         for name, k in (most or {}).items():
             m.addCons(number[name] <= k)
         charge = quicksum(price * number[name] for name, price in (prices or {}).items())
-    slope = {"relu": 0.0, "abs": -1.0, "leaky_relu": alpha}[activation]
+    slope = {"relu": 0.0, "abs": -1.0, "leaky_relu": alpha}.get(activation)
     if decay:
         squares = m.addVar(lb=0.0)
         decayed = [e for row in w for e in row] + v + ([*b, c] if decay_biases else [])
@@ -105,6 +123,12 @@ def scip(x, y, neurons, activation, kind, weights, biases, outputs, output_bias,
         for k in range(neurons):
             big = float(weights * np.abs(x[i]).sum() + biases)
             z = quicksum(w[k][j] * float(x[i, j]) for j in range(d)) + b[k]
+            if activation in ("step", "sign"):
+                terms.append(v[k] * threshold(m, z, big + 1, activation == "sign"))
+                continue
+            if activation == "hardtanh":
+                terms.append(v[k] * hardtanh(m, z, big + 1))
+                continue
             on = m.addVar(vtype="B")
             h = m.addVar(lb=-big, ub=big)
             m.addCons(z <= big * on)

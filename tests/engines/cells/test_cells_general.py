@@ -239,3 +239,83 @@ def test_the_solver_goes_on_where_boxes_bind_with_decay() -> None:
     assert out.engine == "solver"
     assert any("on to the solver" in line for line in said)
     assert ENGINE.solve(p, Limits()).bound <= out.objective
+
+
+# -- hardtanh, step, sign ----------------------------------------------------------------------------------------------
+
+
+def compare_activation(activation: str, seed: int, limit: float) -> None:
+    r = np.random.RandomState(seed)
+    n, d, neurons = r.randint(3, 6), r.randint(1, 3), r.randint(1, 3)
+    x = r.uniform(-1, 1, (n, d)) if r.rand() < 0.5 else r.randint(-1, 2, (n, d)).astype(float)
+    kind = LOSSES[seed % len(LOSSES)]
+    y = (r.rand(n) < 0.5).astype(float) if "hinge" in kind else np.round(r.randn(n), 2)
+    box = dict(weights=float(r.choice([0.5, 4.0])), biases=float(r.choice([1.0, 4.0])),
+               outputs=float(r.choice([0.5, 4.0])), output_bias=float(r.choice([0.3, 4.0])))  # fmt: skip
+    more = dict(q=0.3, margin=1.0, delta=0.5)
+    p = training(x, y, neurons, activation, kind, **box, **more)
+    out = ENGINE.solve(p, Limits(threads=1))
+    assert out.bound <= out.objective
+    assert out.objective - out.bound <= 1e-5 * max(1.0, out.objective)  # cells without an interior cost digits
+    assert objective(p, out.point) == pytest.approx(out.objective, abs=1e-12)
+    assert not violations(p, out.point, 1e-9)
+    primal, dual = scip(x, y, neurons, activation, kind, **box, **more, limit=limit)
+    slack = 2e-5 * max(1.0, abs(out.objective))
+    assert out.bound <= primal + slack
+    assert dual <= out.objective + slack
+
+
+@pytest.mark.parametrize("activation", ["hardtanh", "step", "sign"])
+@pytest.mark.parametrize("seed", range(4))
+def test_other_activations_agree_with_scip(activation: str, seed: int) -> None:
+    compare_activation(activation, seed, 1.0)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("activation", ["hardtanh", "step", "sign"])
+@pytest.mark.parametrize("seed", range(100, 170))
+def test_other_activations_agree_with_scip_210(activation: str, seed: int) -> None:
+    compare_activation(activation, seed, 5.0)
+
+
+@pytest.mark.parametrize("activation", ["step", "sign"])
+def test_one_threshold_on_a_line(activation: str) -> None:
+    """One neuron on one input: all thresholds between neighbours, by enumeration."""
+    r = np.random.RandomState(5)
+    x, y = r.uniform(-1, 1, 12), r.randn(12)
+    order = np.argsort(x)
+    best = min(np.var(y[order[:k]]) * k + np.var(y[order[k:]]) * (12 - k) for k in range(1, 12))
+    p = training(x[:, None], y, 1, activation)
+    out = ENGINE.solve(p, Limits())
+    assert out.status is Status.OPTIMAL
+    assert out.objective == pytest.approx(best, rel=1e-6)
+    start = ENGINE.solve(p, Limits(nodes=0), start=(out.point,))
+    assert start.objective == pytest.approx(best, rel=1e-6)
+
+
+def test_samples_on_the_jump() -> None:
+    """On a grid every line through two samples meets others: sides have to be told apart exactly."""
+    x = np.array([[a, b] for a in (-1.0, 0.0, 1.0) for b in (-1.0, 0.0, 1.0)])
+    inside = x[:, 0] + x[:, 1] >= 0  # through three samples
+    out = ENGINE.solve(training(x, inside * 1.0, 1, "step"), Limits())
+    assert out.objective == pytest.approx(0.0, abs=1e-12)
+    middle = np.all(x == 0.0, axis=1) | (x[:, 0] + x[:, 1] > 0)  # no line has the middle of three samples alone
+    out = ENGINE.solve(training(x, middle * 1.0, 1, "step"), Limits())
+    assert out.status is Status.OPTIMAL
+    assert out.objective > 0.1
+
+
+def test_hardtanh_without_boxes_is_no_worse_than_with() -> None:
+    x, y = teacher(9)
+    free = ENGINE.solve(training(x, y, 1, "hardtanh"), Limits())
+    boxed = ENGINE.solve(training(x, y, 1, "hardtanh", weights=2.0, biases=2.0, outputs=2.0), Limits())
+    one_sided = training(x, y, 1, "hardtanh", weights=2.0, biases=2.0, outputs=2.0)
+    f = one_sided.networks["f"]
+    bias = replace(f.layers[1].bias, lo=np.zeros(1))  # no flips: both signs are searched
+    one_sided = replace(one_sided, networks={"f": replace(f, layers=(
+        f.layers[0], replace(f.layers[1], bias=bias), f.layers[2]))})  # fmt: skip
+    half = ENGINE.solve(one_sided, Limits())
+    assert free.status is boxed.status is half.status is Status.OPTIMAL
+    assert free.objective <= boxed.objective + 1e-9
+    # (w, b, v) and (-w, -b, -v) are the same network: b >= 0 loses nothing
+    assert half.objective == pytest.approx(boxed.objective, rel=1e-5)

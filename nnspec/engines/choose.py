@@ -8,7 +8,6 @@ from pathlib import Path
 
 from nnspec.engines.interface import Engine
 from nnspec.errors import Diagnostic, UnsupportedError, UsageError
-from nnspec.problem import expression as ex
 from nnspec.problem.problem import Problem
 
 ENGINES = ("auto", "solver", "cells", "boxes")
@@ -99,8 +98,6 @@ def choose(problem: Problem, engine: str = "auto", backend: str | None = None,
     for name in _candidates(problem):
         candidate = engine_named(name)
         reason = candidate.accepts(problem)
-        if reason is None and name == "cells" and not files and _decays(problem):
-            reason = "with weight decay the solver's cones prove more in the same time (docs/benchmarks.md)"
         if reason is None:
             candidate = engine_named(name, files=files)
             return Choice(candidate, (*reasons, f"engine {name}: {_STRENGTH[name]}"))
@@ -115,15 +112,6 @@ _STRENGTH = {
     "cells": "branch-and-bound over activation patterns, for one hidden layer of piecewise-linear neurons",
     "boxes": "branch-and-bound on hidden weights with the neuron-separable dual bound, for smooth neurons",
 }
-
-
-def _decays(problem: Problem) -> bool:
-    """Whether squares of weights are penalised. Measured (processor seconds of whole processes, sums of squares, decay
-    .02): 12 points with 2 neurons 2.6 by cells and 2.6 by SCIP's cones; 30 points with 2 neurons 4.0 by the cones, a
-    gap of 1 % left by cells; 12 points with 3 neurons, after 10 seconds, bounds of 0 and 0.074."""
-    e = problem.objective.expression
-    terms = ex.linear_terms(e)[1] if e is not None else []
-    return any(isinstance(term, ex.Size) and term.kind == "l2" for _, term in terms)
 
 
 def _discrete(problem: Problem) -> bool:

@@ -80,7 +80,7 @@ def test_whole_way_agrees_with_the_solver() -> None:
     x, y = teacher(4)
     problem = enforced(training(x, y, 2, "relu", decay=0.2, box=1), SWAP)
     a = solve_problem(problem, Limits(gap=1e-3, threads=1), engine="boxes")
-    b = solve_problem(problem, Limits(gap=1e-3, threads=1, time=20), engine="solver")
+    b = solve_problem(problem, Limits(gap=1e-3, threads=1, time=4), engine="solver")
     assert a.status is Status.OPTIMAL
     assert a.point is not None
     assert not evaluate.violations(problem, a.point)

@@ -35,6 +35,11 @@ def refresh(folder: Path) -> None:
             stamp.write_text(h.hexdigest())
 
 
+def is_kept(folder: Path, function: str) -> bool:
+    """Whether a package's folder has compiled code of a function, named as "module.function"."""
+    return any((folder / "__pycache__").glob(f"{function}-*.nbc"))
+
+
 def compiled(function: Callable) -> Callable:
     """numba's njit, kept on disk, without the GIL; a division by zero gives inf or nan, on which no bound rests."""
     from numba import njit

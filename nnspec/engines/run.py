@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from nnspec.engines.attend import solve_attended
 from nnspec.engines.choose import choose, engine_named
 from nnspec.engines.interface import Engine, Limits, OnProgress, Outcome, Progress, Status
 from nnspec.errors import UsageError, diagnostic
@@ -177,8 +178,8 @@ class _Run:
     # -- engines that take the problem as it is ------------------------------------------------------------------
 
     def direct(self, engine: Engine) -> Outcome:
-        r = engine.solve(self.problem, replace(self.limits, time=self.left()), tuple(p for _, p in self.points),
-                         self.on_progress, self.stop)  # fmt: skip
+        r = solve_attended(engine, self.problem, replace(self.limits, time=self.left()),
+                           tuple(p for _, p in self.points), self.on_progress, self.stop)  # fmt: skip
         if r.point is not None:
             self.consider(r.point)
         self.messages += r.messages
@@ -187,7 +188,7 @@ class _Run:
         if value is not None and status is Status.INFEASIBLE:
             self.messages.append(f"{engine.name} claims infeasibility, but a point with value {value:.9g} is feasible")
             status = Status.ERROR
-        bound = self._checked(r.bound)
+        bound = self._checked(self._least() if r.bound is None and status is not Status.ERROR else r.bound)
         if r.bound is not None and bound is None:
             status = Status.ERROR
         return self._outcome(status, bound, r)
@@ -330,7 +331,7 @@ class _Run:
             self.report(known, self.nodes + p.nodes, new)
 
         points = tuple(q for _, q in starts)
-        r = engine.solve(case.problem, limits, points, listen, self.stop)
+        r = solve_attended(engine, case.problem, limits, points, listen, self.stop)
         if r.status is Status.LIMIT and (tight := _tightened(engine)) is not None and not self._ran_out(r, limits):
             # finished by the solver's tolerances, but its numbers do not hold when recomputed
             self.nodes += r.nodes

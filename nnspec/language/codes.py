@@ -122,6 +122,6 @@ SOLVING_CODES: dict[str, str] = {
     # engines
     "NNS170": "problem that an engine does not take",
     "NNS171": "checkpoint that does not fit or cannot be read",
-    "NNS172": "checkpoint and certificate asked for together",
+    "NNS172": "certificate or checkpoint that cannot be kept",
 }
 """Codes of what is found only when a spec that `check` accepts is compiled or solved; `CODES` are those of `check`."""

@@ -32,6 +32,23 @@ def problem(folder: Path, objective: str, rest: str = "", neurons: int = 1, acti
     return load_problem(spec)
 
 
+@pytest.fixture(autouse=True)
+def _compiled_code_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nnspec.engines.solver.node_bound.is_kept", lambda folder, function: True)
+
+
+def test_code_is_compiled_beside_the_solver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nnspec.engines.solver.node_bound.is_kept", lambda folder, function: False)
+    asked = problem(tmp_path, "minimize sse(f, D) + 0.1 * l2(f)", "", 2)
+    compiled = compile_problem(asked, backend="scip")
+    bound = node_bound(asked, compiled)
+    assert bound is not None
+    box = compiled.program.lo[bound.columns], compiled.program.hi[bound.columns]
+    assert bound.evaluate(*box, math.inf)[0] == -math.inf
+    bound.evaluate.compiling.join()  # type: ignore[attr-defined]
+    assert bound.evaluate(*box, math.inf)[0] > -math.inf
+
+
 @pytest.mark.parametrize("objective", [
     "minimize sse(f, D) + 0.1 * l2(f, biases = true)", "minimize sae(f, D) + 0.05 * l1(f) + 3",
     "maximize 1 - 2 * huber(f, D) - 0.1 * l2(f)", "minimize sse(f, D) + 0.1 * l2(f) + 0.02 * l0(f)",

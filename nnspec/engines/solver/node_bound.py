@@ -9,6 +9,7 @@ cannot make the least loss larger, and prices of counts are not negative.
 from __future__ import annotations
 
 import math
+import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from nnspec.backends.interface import NodeBound
 from nnspec.encodings.compile import Compiled
 from nnspec.engines.boxes import model as form
 from nnspec.engines.boxes.domain import Domain
-from nnspec.engines.compiled import refresh
+from nnspec.engines.compiled import is_kept, refresh
 from nnspec.problem.network import Parameter
 from nnspec.problem.problem import Problem
 
@@ -56,12 +57,29 @@ class _Evaluator:
         self.columns = np.array(sorted({column for _, column, _, _ in self.where}), dtype=int)
         self.index = {int(c): i for i, c in enumerate(self.columns)}
         self.parts: Any = None
+        self.ready = threading.Event()
+        self.compiling: threading.Thread | None = None
+
+    def _begin(self) -> None:
+        """Load compiled code if it is kept on disk; else compile it beside the solver, which could not keep to its
+        limits if it waited for that."""
+        folder = Path(form.__file__).parent
+        refresh(folder)
+        if is_kept(folder, "search.node_bound"):
+            self._prepare()
+            self.ready.set()
+        else:
+            self.compiling = threading.Thread(target=self.prepare, daemon=True)
+            self.compiling.start()
+
+    def prepare(self) -> None:
+        """Compile what is needed, which may take half a minute, unless it is kept on disk."""
+        self._prepare()
+        ones = np.ones(len(self.columns))
+        self._evaluate(*self._ranges(-ones, ones), -ones, ones, math.inf)
+        self.ready.set()
 
     def _prepare(self) -> None:
-        """Import the compiled functions, and compile them if that has not been done yet."""
-        from nnspec.engines import boxes
-
-        refresh(Path(boxes.__file__).parent)
         from nnspec.engines.boxes import search
 
         hh, d = self.model.lo.shape
@@ -79,17 +97,27 @@ class _Evaluator:
 
     def __call__(self, lower: np.ndarray, upper: np.ndarray, cutoff: float) -> tuple[float, np.ndarray, np.ndarray]:
         """See NodeBound."""
-        model = self.model
-        hh, d = model.lo.shape
+        worst = -math.inf * self.model.sense
+        lo, hi = self._ranges(lower, upper)
+        if not (np.all(np.isfinite(lo)) and np.all(np.isfinite(hi))):
+            return worst, lower, upper
+        if self.parts is None and self.compiling is None:
+            self._begin()
+        return self._evaluate(lo, hi, lower, upper, cutoff) if self.ready.is_set() else (worst, lower, upper)
+
+    def _ranges(self, lower: np.ndarray, upper: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Ranges of all weights from those of the columns."""
         lo, hi = self.lo.copy(), self.hi.copy()
         for place, column, offset, factor in self.where:
             ends = (offset + factor * lower[self.index[column]], offset + factor * upper[self.index[column]])
             lo[place], hi[place] = min(ends), max(ends)
-        worst = -math.inf * model.sense
-        if not (np.all(np.isfinite(lo)) and np.all(np.isfinite(hi))):
-            return worst, lower, upper
-        if self.parts is None:
-            self._prepare()
+        return lo, hi
+
+    def _evaluate(self, lo: np.ndarray, hi: np.ndarray, lower: np.ndarray, upper: np.ndarray, cutoff: float
+                  ) -> tuple[float, np.ndarray, np.ndarray]:  # fmt: skip
+        """The bound for ranges lo..hi of weights, and the columns' ranges lower..upper, cut."""
+        model = self.model
+        hh, d = model.lo.shape
         inner = hh * d
         parts = [a.reshape(s).copy() for a, s in ((lo[:inner], (hh, d)), (hi[:inner], (hh, d)),
                                                   (lo[inner:], (hh + 1, -1)), (hi[inner:], (hh + 1, -1)))]  # fmt: skip

@@ -1,6 +1,7 @@
 """Which engine is chosen, and what is said about it."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -154,4 +155,20 @@ def test_large_finite_problems_are_not_written_out_unasked(monkeypatch):
 
 def test_weight_decay_goes_to_cells():
     decay = ex.Product((ex.Constant(0.1), ex.Size("l2", "f")))
-    assert choose(spec(terms=(SSE, decay))).engine.name == "cells"
+    assert choose(spec(hidden=(3,), terms=(SSE, decay))).engine.name == "cells"
+
+
+def test_tiny_networks_go_to_the_solver():
+    decay = ex.Product((ex.Constant(0.1), ex.Size("l2", "f")))
+    for terms in ((SSE,), (SSE, decay), (ex.Loss("mae", "f", "D"),)):
+        choice = choose(spec(terms=terms))
+        assert choice.engine.name == "solver"
+        assert "so small a network" in " ".join(choice.reasons)
+    counted = replace(spec(), networks={"f": replace(spec().networks["f"], l0=3)})
+    rest = (spec(hidden=(3,)), spec(box=(-40.0, 40.0)), spec(terms=(ex.Loss("huber", "f", "D"),)),
+            spec(terms=(SSE, ex.Size("l0", "f"))), counted)  # fmt: skip
+    for p in rest:
+        assert choose(p).engine.name == "cells"
+    x = np.vstack([X] * 4)
+    assert choose(problem(spec().networks["f"], x, np.vstack([Y] * 4), (SSE,))).engine.name == "cells"
+    assert choose(spec(), files={"certificate": Path("c")}).engine.name == "cells"

@@ -19,6 +19,7 @@ import math
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -40,6 +41,9 @@ WITHOUT_CUTS: dict[str, Any] = {
     **{f"separating/{name}/freq": -1 for name in GENERAL_CUTS},
     "separating/maxlocalbounddist": 1.0,  # at all nodes, not only at those with the least bound
 }
+
+OTHER_LPS: dict[str, Any] = {"lp/scaling": 2, "lp/presolving": False}
+"""For a second try after "error in LP solver", numerical trouble that SCIP could not resolve."""
 
 _STATUS = {
     "optimal": Status.OPTIMAL, "gaplimit": Status.OPTIMAL, "infeasible": Status.INFEASIBLE,
@@ -93,8 +97,14 @@ class ScipBackend:
             watch = Watch(model, variables[: program.columns], on_progress, began)
             status = watch.run(stop)
             if watch.failure:  # the model's state is not to be trusted any more, what was reported before is
-                messages.append(watch.failure)
-                return result_of(program, status, next(iter(best), None), None, began, messages=messages)
+                left = None if limits.time is None else limits.time - (time.monotonic() - began)
+                if OTHER_LPS.items() <= settings.items() or (left is not None and left <= 0):
+                    messages.append(watch.failure)
+                    return result_of(program, status, next(iter(best), None), None, began, messages=messages)
+                again = self.solve(program, replace(limits, time=left), starts, on_progress, stop,
+                                   {**(options or {}), **OTHER_LPS}, node_bound)  # fmt: skip
+                note = f"{watch.failure}; it was asked again, with its LPs scaled in another way"
+                return replace(again, seconds=time.monotonic() - began, messages=(*messages, note, *again.messages))
         except KeyboardInterrupt:  # while building; once SCIP runs the watch deals with it
             return result_of(program, Status.INTERRUPTED, next(iter(best), None), None, began, messages=messages)
         found = model.getNSols() > 0  # values can be read, wrongly, even without a solution

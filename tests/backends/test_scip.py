@@ -83,4 +83,30 @@ def test_a_solver_that_gives_up_is_an_error_with_the_start_point(monkeypatch):
     assert result.status is Status.ERROR
     assert result.objective == 1
     assert result.bound is None
-    assert result.messages == ("SCIP gave up: error in LP solver!",)
+    assert result.messages[-1] == "SCIP gave up: error in LP solver!"
+
+
+def test_a_solve_that_scip_gives_up_is_tried_again(monkeypatch):
+    from nnspec.backends import scip
+
+    tries = []
+
+    def optimize(watch):
+        tries.append(watch.model.getParam("lp/scaling"))
+        if len(tries) in fails:
+            raise Exception("SCIP: error in LP solver!")
+        original(watch)
+
+    original = scip.Watch._optimize
+    monkeypatch.setattr(scip.Watch, "_optimize", optimize)
+    program, _ = PROGRAMS["lp"]()
+    fails = (1,)
+    result = SCIP.solve(program, Limits(time=20))
+    assert result.status is Status.OPTIMAL
+    assert "asked again" in result.messages[0]
+    assert tries == [1, 2]
+    tries.clear()
+    fails = (1, 2)
+    result = SCIP.solve(program, Limits(time=20))
+    assert (result.status, result.bound, len(tries)) == (Status.ERROR, None, 2)
+    assert result.messages[-1] == "SCIP gave up: error in LP solver!"

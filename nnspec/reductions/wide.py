@@ -75,6 +75,8 @@ def patterns(points: np.ndarray, affine: bool) -> np.ndarray | None:
         _, s, vt = np.linalg.svd(points, full_matrices=False)
         points = points @ vt[: int(np.sum(s > 1e-10 * max(1.0, float(s.max(initial=0.0)))))].T
     k = points.shape[1]
+    if k == 0:  # all points are 0, and a hyperplane through 0 has them on it
+        return np.ones((1, n))
     if math.comb(n, k - 1) * 2**k > 16 * MAX_PATTERNS:
         return None
     scale = np.linalg.norm(points, axis=1).max(initial=1e-300)

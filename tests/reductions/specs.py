@@ -160,6 +160,11 @@ def random_problem(seed):
         terms += [times(0.1, ex.Size("l2", "f", layer)) for layer in layers[-2:]]
     elif what == 9:
         constraints.append(Constraint(ex.Comparison(">=", ex.Size("l0", "f"), ex.Constant(2.0)), "at least"))
+    elif what == 10:
+        chosen, most = str(rng.choice(layers)), int(rng.integers(1, 4))
+        net = replace(net, layers=tuple(replace(z, l0=most) if z.name == chosen else z for z in net.layers))
+    elif what == 11:
+        net = replace(net, l0=int(rng.integers(1, 6)))
     return problem(net, x, y, terms, constraints, **more)
 
 

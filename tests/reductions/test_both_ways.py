@@ -53,7 +53,7 @@ def incumbent(problem, rng):
 @pytest.mark.parametrize("reduction", CHAIN, ids=lambda r: r.name)
 def test_each_reduction_alone(reduction):
     applied = 0
-    for seed in range(300):
+    for seed in range(500):
         rng = np.random.default_rng(seed)
         problem = random_problem(seed)
         upper = incumbent(problem, rng) * 1.5 if seed % 2 else math.inf

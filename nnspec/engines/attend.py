@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 
-from nnspec.engines.interface import Engine, Limits, OnProgress, Outcome, Status
+from nnspec.engines.interface import Engine, Limits, OnProgress, Outcome, Progress, Status
 from nnspec.problem.problem import Point, Problem
 
 GRACE = 1.5
@@ -19,19 +19,28 @@ EVERY = 0.02
 
 def solve_attended(engine: Engine, problem: Problem, limits: Limits, start: tuple[Point, ...],
                    on_progress: OnProgress | None, stop: threading.Event | None) -> Outcome:  # fmt: skip
-    """`engine.solve`; an outcome without point and bound if it is overdue, while it ends by itself in the background.
+    """`engine.solve`; what it reported last if it is overdue, while it ends by itself in the background.
 
     The general solver is called as it stands: it compiles nothing, and keeps to limits itself.
     """
     if engine.name == "solver":
         return engine.solve(problem, limits, start, on_progress, stop)
-    halt, done = threading.Event(), threading.Event()
+    halt, done, left = threading.Event(), threading.Event(), threading.Event()
+    heard: list[Progress] = []
+    point: list[Point] = []
     answer: list[Outcome] = []
     failure: list[BaseException] = []
 
+    def listen(p: Progress) -> None:
+        heard[:] = [p]
+        if p.point is not None:
+            point[:] = [p.point]
+        if on_progress is not None and not left.is_set():
+            on_progress(p)
+
     def work() -> None:
         try:
-            answer.append(engine.solve(problem, limits, start, on_progress, halt))
+            answer.append(engine.solve(problem, limits, start, listen, halt))
         except BaseException as error:
             failure.append(error)
         finally:
@@ -56,9 +65,13 @@ def solve_attended(engine: Engine, problem: Problem, limits: Limits, start: tupl
         if asked is not None and now - asked > GRACE:
             status = Status.INTERRUPTED if halt.is_set() else Status.LIMIT
             halt.set()
-            note = (f"the {engine.name} engine was still being compiled, as it is when it is used for the first time: "
-                    "with a minute once, the compiled code is kept")  # fmt: skip
-            return Outcome(status, None, None, None, now - began, 0, engine.name, messages=(note,))
+            left.set()
+            note = (f"the {engine.name} engine did not end in time, and this is what it reported last; where it is "
+                    "used for the first time it needs a minute for compiling, once")  # fmt: skip
+            last = heard[0] if heard else Progress(0.0, None, None)
+            known = point[0] if point else None
+            return Outcome(status, known, last.incumbent, last.bound, now - began, last.nodes, engine.name,
+                           messages=(note,))  # fmt: skip
     if failure:
         raise failure[0]
     return answer[0]

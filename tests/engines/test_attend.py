@@ -7,7 +7,7 @@ import pytest
 
 from nnspec.engines import attend
 from nnspec.engines.attend import solve_attended
-from nnspec.engines.interface import Limits, Outcome, Status
+from nnspec.engines.interface import Limits, Outcome, Progress, Status
 
 
 class Deaf:
@@ -23,6 +23,9 @@ class Deaf:
         return None
 
     def solve(self, problem, limits, start=(), on_progress=None, stop=None):
+        if self.seconds == 0.6:
+            on_progress(Progress(0.0, 3.0, 2.0, 5, "a point"))
+            on_progress(Progress(0.1, 3.0, 2.5, 6))
         time.sleep(self.seconds)
         if self.seconds < 0.1:
             raise ZeroDivisionError
@@ -44,8 +47,15 @@ def test_an_overdue_engine_is_left_behind_and_told_to_end():
     engine = Deaf(0.5)
     outcome = ask(engine, 0.1)
     assert (outcome.status, outcome.point, outcome.bound) == (Status.LIMIT, None, None)
-    assert "compiled" in outcome.messages[0]
+    assert "compiling" in outcome.messages[0]
     assert engine.halted.wait(5.0)
+
+
+def test_what_was_reported_is_kept():
+    outcome = ask(Deaf(0.6), 0.1)
+    assert (outcome.status, outcome.point, outcome.objective) == (Status.LIMIT, "a point", 3.0)
+    assert (outcome.bound, outcome.nodes) == (2.5, 6)
+    assert "in time" in outcome.messages[0]
 
 
 def test_a_stop_is_passed_on():

@@ -180,8 +180,11 @@ def _configure(model: Any, limits: Limits, settings: Mapping[str, Any], spent: f
 
 
 def add_start(model: Any, variables: list[Any], x: np.ndarray, messages: list[str]) -> None:
-    """Hand a start point over, or a part of one where values are nan; says so if SCIP finds it infeasible."""
-    if np.isnan(x).any():
+    """Hand a start point over, or a part of one where values are nan; says so if SCIP finds it infeasible.
+
+    Where there are indicators it is a part, too: SCIP gives them slack variables of its own, and sets those itself.
+    """
+    if np.isnan(x).any() or any(c.getConshdlrName() == "indicator" for c in model.getConss()):
         start = model.createPartialSol()
         for j in np.flatnonzero(~np.isnan(x)).tolist():
             model.setSolVal(start, variables[j], float(x[j]))

@@ -110,3 +110,16 @@ def test_a_solve_that_scip_gives_up_is_tried_again(monkeypatch):
     result = SCIP.solve(program, Limits(time=20))
     assert (result.status, result.bound, len(tries)) == (Status.ERROR, None, 2)
     assert result.messages[-1] == "SCIP gave up: error in LP solver!"
+
+
+def test_starts_of_programs_with_indicators_are_taken():
+    p = Program()
+    x = p.add_variables("x", (4,), 0, 10)
+    b = p.add_variables("b", (4,), kind="binary")
+    p.add_indicators(b, 0, x, -np.inf, 3.0, "small unless b")
+    p.add_linear(x.sum(), 13.0, np.inf, "enough")
+    p.minimize((b * np.array([3.0, 4.0, 5.0, 6.0])).sum())
+    start = np.array([4.0, 3.0, 3.0, 3.0, 1.0, 0.0, 0.0, 0.0])
+    result = SCIP.solve(p, Limits(time=20), [start])
+    assert result.messages == ()
+    assert result.objective == 3

@@ -115,7 +115,21 @@ def with_dead_neurons(net, rng):
     return replace(net, layers=tuple(layers))
 
 
-def random_problem(seed):
+def with_integers(net):
+    """The same network with integer weights in every layer but the last, as far as the ranges hold integers."""
+
+    def integer(p):
+        if p is None or not p.free:
+            return p
+        lo, hi = np.ceil(p.lo), np.floor(p.hi)
+        return replace(p, kind="int", lo=lo, hi=hi) if np.all(lo <= hi) else p
+
+    hidden = [z if z.name in net.outputs else replace(z, weights=integer(z.weights), bias=integer(z.bias))
+              for z in net.layers]  # fmt: skip
+    return replace(net, layers=tuple(hidden))
+
+
+def random_problem(seed, budgets=True):
     """A problem with up to two hidden layers and anything that may be attached to it."""
     rng = np.random.default_rng(seed)
     d, outputs = int(rng.integers(1, 3)), int(rng.choice([1, 1, 1, 2]))
@@ -132,6 +146,8 @@ def random_problem(seed):
     net = network(d, hidden, Activation(kind, 0.1), outputs, box, bias=rng.random() < 0.8)
     if seed % 5 == 4 and kind != "linear":
         net = with_dead_neurons(net, np.random.default_rng(seed))
+    if seed % 7 == 3:
+        net = with_integers(net)
     e = loss(rng, outputs)
     x, y = random_data(rng, d, outputs, e.kind)
     terms, constraints, more = [e], [], {}
@@ -160,10 +176,10 @@ def random_problem(seed):
         terms += [times(0.1, ex.Size("l2", "f", layer)) for layer in layers[-2:]]
     elif what == 9:
         constraints.append(Constraint(ex.Comparison(">=", ex.Size("l0", "f"), ex.Constant(2.0)), "at least"))
-    elif what == 10:
+    elif what == 10 and budgets:
         chosen, most = str(rng.choice(layers)), int(rng.integers(1, 4))
         net = replace(net, layers=tuple(replace(z, l0=most) if z.name == chosen else z for z in net.layers))
-    elif what == 11:
+    elif what == 11 and budgets:
         net = replace(net, l0=int(rng.integers(1, 6)))
     return problem(net, x, y, terms, constraints, **more)
 

@@ -110,7 +110,7 @@ def test_relaxed_decay_falls_back_where_a_box_binds():
 @pytest.mark.parametrize("seed", [20, 482, 552])
 def test_samples_on_the_margin_are_right_when_counted(seed):
     """The solver's own solutions lead by the margin less 1e-16, and the neurons' weights stand at their bounds."""
-    p = random_problem(seed)
+    p = random_problem(seed, budgets=False)
     r = solve_problem(p, Limits(time=20), engine="solver", incumbents=False)
     assert r.status is Status.OPTIMAL
     assert r.objective == r.bound == objective(p, local_search(p, seed, starts=600)[0])

@@ -188,7 +188,8 @@ class _Run:
         if value is not None and status is Status.INFEASIBLE:
             self.messages.append(f"{engine.name} claims infeasibility, but a point with value {value:.9g} is feasible")
             status = Status.ERROR
-        bound = self._checked(self._least() if r.bound is None and status is not Status.ERROR else r.bound)
+        stopped = status in (Status.LIMIT, Status.INTERRUPTED)
+        bound = self._checked(self._least() if r.bound is None and stopped else r.bound)
         if r.bound is not None and bound is None:
             status = Status.ERROR
         return self._outcome(status, bound, r)

@@ -214,8 +214,7 @@ class _Run:
             ))  # fmt: skip
         cases = tuple(Case(e.plain, e.inverse, lambda p, e=e: p if e.tied.holds(p) else None, e.label)  # type: ignore[misc]
                       for e in self.symmetric)  # fmt: skip
-        steps = tuple(s for s in reduce(self.problem, self.upper, ()).steps)
-        return self.of_chain(engine, Chain(cases, steps))
+        return self.of_chain(engine, Chain(cases, reduce(self.problem, self.upper, ()).steps))
 
     def reduced(self, engine: Engine, reductions: bool = True, trivial: bool = False) -> Outcome:
         return self.of_chain(engine, reduce(self.problem, self.upper, CHAIN if reductions else ()), trivial)

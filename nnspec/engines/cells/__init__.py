@@ -31,7 +31,7 @@ MEMORY = 4000.0
 """Megabytes for the half-planes of `errors` where the user gives no limit."""
 
 
-_WITHOUT_FILES = "the search under limits on numbers of weights, with weight decay, huber or squared_hinge"
+_WITHOUT_FILES = "the search under limits on numbers of weights, with weight decay, huber, squared_hinge or errors"
 
 
 class CellsEngine:
@@ -59,9 +59,9 @@ class CellsEngine:
         if isinstance(cells, str):
             raise ValueError(cells)
         refresh(Path(__file__).parent)
-        if cells.kind == "errors":
+        if cells.planar:
             return _solve_errors(problem, cells, limits, on_progress, stop)
-        if cells.supports or cells.general:
+        if cells.supports or cells.general or cells.kind == "errors":
             return _solve_union(problem, cells, limits, start, on_progress, stop, self.evidence, self.checkpoint)
         return _solve(problem, cells, limits, start, on_progress, stop, self.evidence, self.checkpoint)
 

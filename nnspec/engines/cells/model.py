@@ -27,6 +27,8 @@ LINEAR = ("sae", "mae", "pinball", "hinge", "max_error")
 SMOOTH = ("huber", "squared_hinge")
 LOSSES = (*SQUARED, *LINEAR, *SMOOTH, "errors")
 GENERAL = ("hardtanh", *THRESHOLD)
+MOST_NEURONS = 3
+"""Step or sign neurons under the loss errors: the number of threshold functions of neurons grows fast, see `tables`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,6 +83,16 @@ class CellProblem:
     @property
     def neurons(self) -> int:
         return int(self.lo.shape[0])
+
+    @property
+    def planar(self) -> bool:
+        """Whether the fewest errors are those of a union of two half-planes, see `halfplanes`: step or sign neurons on
+        two inputs with room in their boxes for every threshold function."""
+        if self.kind != "errors" or self.activation.kind not in THRESHOLD or self.supports:
+            return False
+        need = (2.0 if self.activation.kind == "step" else 1.0) * self.margin
+        return (self.x.shape[1] == 2 and self.neurons <= 2 and min(-self.out_lo.max(), self.out_hi.min()) >= need
+                and min(-self.c_lo, self.c_hi) >= self.margin)  # fmt: skip
 
     @property
     def general(self) -> bool:
@@ -236,7 +248,7 @@ def recognise(problem: Problem) -> CellProblem | str:
     hidden, output = chain
     if output.activation.kind != "linear" or output.size != 1:
         return "the cells engine takes one linear output"
-    taken = {"errors": THRESHOLD, "max_error": HOMOGENEOUS}.get(loss.kind, (*HOMOGENEOUS, *GENERAL))
+    taken = HOMOGENEOUS if loss.kind == "max_error" else (*HOMOGENEOUS, *GENERAL)
     if hidden.activation.kind not in taken:
         return (f"the cells engine does not take the activation {hidden.activation} with the loss {loss.kind} "
                 f"(it takes {', '.join(taken)})")  # fmt: skip
@@ -255,8 +267,6 @@ def recognise(problem: Problem) -> CellProblem | str:
     budgets = [(network.l0, sum(p.size for p in network.parameters))]
     budgets += [(layer.l0, sum(p.size for p in layer.parameters)) for layer in chain]
     counted = bool(prices or problem.constraints) or any(k is not None and k < size for k, size in budgets)
-    if counted and loss.kind == "errors":
-        return "the cells engine does not count weights, neurons or inputs with the loss errors"
     data = problem.data[loss.data]
     if data.samples == 0 or data.y.shape[1] != 1:
         return "the cells engine takes one target column"
@@ -279,13 +289,15 @@ def recognise(problem: Problem) -> CellProblem | str:
         default_margin(loss.kind) if loss.margin is None else loss.margin, 1.0 if loss.delta is None else loss.delta,
         None if decay is None else Decay(decay.hidden / factor, decay.output / factor, decay.constant / factor),
     )  # fmt: skip
-    if loss.kind == "errors":
-        return _threshold_reason(cells) or cells
     if hidden.activation.kind in THRESHOLD:
         if counted:
             return "the cells engine does not count weights, neurons or inputs of step and sign neurons"
         if hidden.bias is None or np.any(cells.lo >= 0) or np.any(cells.hi <= 0):
             return "the cells engine takes step and sign neurons with biases, and boxes of (w, b) that have 0 inside"
+        if loss.kind == "errors" and not cells.margin > 0:
+            return "the cells engine takes errors of step and sign neurons with a positive margin only"
+        if loss.kind == "errors" and cells.neurons > MOST_NEURONS:
+            return f"the cells engine minimises errors of at most {MOST_NEURONS} step or sign neurons"
     if not counted:
         return cells
     found = supports(problem, cells, prices)
@@ -313,21 +325,6 @@ def _decay(problem: Problem, terms: Sequence[tuple[float, ex.Size]], network: Ne
     elif bool(np.any(factors > 0)) != (decay.output > 0):
         return "the cells engine takes decay of hidden and output weights together: otherwise the scale undoes it"
     return decay if decay.output > 0 or decay.constant > 0 else None
-
-
-def _threshold_reason(cells: CellProblem) -> str | None:
-    """Why `errors` would not have room for every threshold function of the half-planes; None if it has."""
-    if cells.x.shape[1] != 2 or cells.neurons > 2:
-        return "the cells engine minimises errors of one or two neurons on two inputs only"
-    if not cells.margin > 0:
-        return "the cells engine takes errors with a positive margin only"
-    if np.any(cells.lo >= 0) or np.any(cells.hi <= 0):
-        return "the cells engine minimises errors with hidden weights and biases in boxes that have 0 inside"
-    need = (2.0 if cells.activation.kind == "step" else 1.0) * cells.margin
-    if min(-cells.out_lo.max(), cells.out_hi.min()) < need or min(-cells.c_lo, cells.c_hi) < cells.margin:
-        return (f"the cells engine minimises errors with output weights that reach -{need:g} and {need:g}, and an "
-                f"output bias that reaches -{cells.margin:g} and {cells.margin:g}")  # fmt: skip
-    return None
 
 
 def _boxes(hidden: Layer, output: Layer) -> str | tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, float, float]:

@@ -19,6 +19,7 @@ import numpy as np
 
 from nnspec.engines.cells.convex import ConvexSearch
 from nnspec.engines.cells.driver import Search, State, Stopped
+from nnspec.engines.cells.fewest import parts as errors_parts
 from nnspec.engines.cells.form import Form, make, sign_vectors
 from nnspec.engines.cells.model import CellProblem
 from nnspec.engines.cells.normal import REACH, Normal, denormalise, normalise
@@ -106,7 +107,9 @@ def parts_of(cells: CellProblem, limits: Limits, began: float, stop: threading.E
                                "memory": None if limits.memory is None else 1e6 * limits.memory}  # fmt: skip
     threads, parts = limits.threads or os.cpu_count() or 1, list[Part]()
     for problem in [restrict(cells, s) for s in cells.supports] or [cells]:
-        if cells.general:
+        if cells.kind == "errors":
+            parts += errors_parts(cells, problem, 0.99 * limits.gap, GAP_ABSOLUTE, threads, limits.seed, options)
+        elif cells.general:
             for signs in sign_vectors(problem):
                 form = make(problem, signs)
                 parts.append(SignPart(form, ConvexSearch(form, 0.99 * limits.gap, GAP_ABSOLUTE / form.unit, threads,

@@ -143,6 +143,11 @@ def scip(x, y, neurons, activation, kind, weights, biases, outputs, output_bias,
         r = o - float(y[i])
         if kind in ("sse", "mse"):
             m.addCons(e >= r * r)
+        elif kind == "errors":
+            wrong = m.addVar(vtype="B")
+            size = output_bias + neurons * outputs * (weights * float(np.abs(x[i]).sum()) + biases)
+            m.addCons((1.0 if y[i] > 0 else -1.0) * o >= margin - (size + margin) * wrong)
+            m.addCons(e >= wrong)
         elif kind == "hinge":
             m.addCons(e >= margin - (1.0 if y[i] > 0 else -1.0) * o)
         elif kind == "squared_hinge":

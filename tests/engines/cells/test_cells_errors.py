@@ -68,12 +68,14 @@ def test_fewest_errors(seed: int) -> None:
     assert out.status is Status.OPTIMAL
 
 
-def test_needs_room_for_the_margin() -> None:
-    x, y = np.zeros((3, 2)), np.array([0.0, 1, 1])
-    reason = CellsEngine().accepts(training(x, y, 2, "step", "errors", weights=1, biases=1, outputs=1, output_bias=1,
-                                            margin=0.6))  # fmt: skip
-    assert reason is not None
-    assert "1.2" in reason
+def test_boxes_without_room_for_the_margin_are_left_to_the_tree() -> None:
+    x, y = np.array([[0.0, 0.0], [1.0, 0.0], [2.0, 0.0]]), np.array([0.0, 1.0, 0.0])
+    p = training(x, y, 2, "step", "errors", weights=1, biases=1, outputs=1, output_bias=1, margin=0.6)
+    out = CellsEngine().solve(p, Limits())
+    assert out.evidence["method"] == "branch-and-bound over activation patterns"
+    assert out.status is Status.OPTIMAL
+    # from -0.6 to 0.6 and back takes two neurons with |v| >= 1.2
+    assert out.objective == objective(p, out.point) == 1.0
 
 
 def clouds(n: int = 40) -> tuple[np.ndarray, np.ndarray]:

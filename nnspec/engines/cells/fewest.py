@@ -1,0 +1,248 @@
+"""The fewest errors of any network that the engine takes: the dolls of `driver` around `search_errors`.
+
+A doll's samples are those that the network before gets wrong, one more at a time: opt(m) is opt(m - 1) or more, at most
+by the new sample's weight. Once the last doll's network has no further errors on all data, it is the best one.
+"""
+
+# mypy: disable-error-code="arg-type,call-arg"
+from __future__ import annotations
+
+import math
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from nnspec.engines.cells.driver import BUDGET_NODES, FIRST_BUDGET, ROUND, Search, State
+from nnspec.engines.cells.form import Form, make, sign_vectors
+from nnspec.engines.cells.instance import Subtree
+from nnspec.engines.cells.model import CellProblem
+from nnspec.engines.cells.neurons import THRESHOLD
+from nnspec.engines.cells.normal import REACH
+from nnspec.engines.cells.options import Options, merge, of_form
+from nnspec.engines.cells.search_errors import BUDGET, Found, System, errors_of, multistart_errors, search_errors
+from nnspec.engines.cells.tables import Table, of_table, tables
+from nnspec.problem.forward import forward
+from nnspec.problem.losses import evaluate
+from nnspec.problem.problem import Point
+
+
+def common_unit(cost: np.ndarray) -> float:
+    """The largest number that all costs are multiples of, 0 if they are no integers."""
+    if np.any(cost != np.round(cost)) or np.any(cost > 2**40):
+        return 0.0
+    return float(math.gcd(*(int(c) for c in cost)))
+
+
+@dataclass(frozen=True, eq=False)
+class Kernel:
+    """Options and their compiled functions."""
+
+    options: Options
+    control: np.ndarray
+
+    @property
+    def system(self) -> System:
+        o = self.options
+        return System(o.first_option, o.first_row, o.side, o.digits, o.rows, o.rhs, o.target, o.common, o.reach,
+                      o.alike, o.flip, o.cost)  # fmt: skip
+
+    def misses(self, z: np.ndarray, members: np.ndarray) -> tuple[float, np.ndarray]:
+        """(errors, by how much each member is missed: > 0 where it is wrong)."""
+        found = np.zeros(len(members))
+        return float(errors_of(self.system, members, z, found)), found
+
+    def improve(self, members: np.ndarray, z: np.ndarray | None, starts: int, seed: int) -> tuple[float, np.ndarray]:
+        best = np.zeros(self.options.size) if z is None else z.copy()
+        incumbent = np.array([self.misses(best, members)[0]])
+        multistart_errors(self.system, members, starts, seed, best, incumbent, self.control)
+        return float(incumbent[0]), best
+
+
+class ErrorsSearch(Search):
+    """One set of options. State.theta and State.best are z."""
+
+    def __init__(self, options: Options, gap: float, gap_absolute: float, threads: int, seed: int, **limits: Any
+                 ) -> None:  # fmt: skip
+        self.options = options
+        super().__init__(None, options.digits.shape[1], gap, gap_absolute, threads, seed, **limits)  # type: ignore[arg-type]
+
+    def __post_init__(self) -> None:
+        self.control = np.zeros(1, dtype=np.int64)
+        self.errors = Kernel(self.options, self.control)
+        self.pool = ThreadPoolExecutor(max_workers=self.threads)
+        self.enough = True
+        self.unit = common_unit(self.options.cost)
+        self.slack = max(self.gap_absolute, self.unit * (1.0 - 1e-6))
+
+    def first(self) -> None:
+        s = self.state
+        everything = np.arange(self.options.samples)
+        s.best_loss, s.best = self.errors.improve(everything, None, 60, self.seed)
+
+    def grow_dolls(self) -> float:
+        s = self.state
+        everything = np.arange(self.options.samples)
+        if s.best is None:
+            self.first()
+            self.tell(0.0)
+        assert s.best is not None
+        s.theta = s.best.copy()
+        s.proven = [0.0]
+        while True:
+            self.check()
+            bound = s.proven[-1]
+            top = min(s.best_loss, self.ceiling)
+            if top <= self.gap_absolute or bound >= top - max(self.gap * top, self.slack):
+                return min(bound, s.best_loss) if bound < top else bound
+            assert s.theta is not None
+            value, misses = self.errors.misses(s.theta, everything)
+            if value < s.best_loss:
+                s.best_loss, s.best = value, s.theta.copy()
+            misses[s.order] = -1.0
+            new = int(np.argmax(np.where(misses > 0, self.options.cost * (1.0 + np.clip(misses, 0.0, 1.0)), 0.0)))
+            if misses[new] <= 0.0:  # right on all others: the best network of the doll is one of the whole
+                if len(s.order) == self.options.samples:
+                    return bound
+                new = next(i for i in range(self.options.samples) if i not in s.order)
+            s.order = [new, *s.order]
+            s.proven.append(self.prove_doll(np.array(s.order)))
+            s.proofs.append((len(s.order), s.proven[-1]))
+            loss, z = self.errors.improve(everything, s.theta, 3, self.seed + len(s.order))
+            if loss < s.best_loss:
+                s.best_loss, s.best = loss, z
+            self.tell(s.proven[-1])
+
+    def prove_doll(self, members: np.ndarray) -> float:
+        """A lower bound for the samples `members`; state.theta becomes their best network."""
+        s = self.state
+        known = s.proven[-1]
+        incumbent, s.theta = self.errors.improve(members, s.theta, 6, self.seed)
+        proven = np.array([*s.proven, known])
+        ceiling = min(self.ceiling, s.best_loss)
+        incumbent = min(incumbent, ceiling)
+        floor, nodes_open, budget = np.inf, [Subtree(np.zeros((0, 2), dtype=np.int64), known)], FIRST_BUDGET
+        while nodes_open and incumbent - max(self.gap * incumbent, self.slack) > known:
+            self.check()
+            batch, nodes_open = nodes_open[:ROUND], nodes_open[ROUND:]
+            futures = [self.pool.submit(self.explore, members, proven, x, incumbent, budget) for x in batch]
+            opened: list[Subtree] = []
+            for loss, z, subtrees, low, nodes in [f.result() for f in futures]:
+                opened += subtrees
+                s.nodes += nodes
+                floor = min(floor, low)
+                if loss < incumbent:
+                    incumbent, s.theta = loss, z
+            nodes_open = opened + nodes_open
+            budget = BUDGET_NODES
+            self.tell(known)
+        bound = min(floor, incumbent - max(self.gap * incumbent, self.slack))
+        if self.unit > 0.0:  # errors are multiples of the unit (1e-7: rounding of sums with other parts' values)
+            bound = self.unit * math.ceil(bound / self.unit - 1e-7)
+        return max(known, min(bound, incumbent))
+
+    def explore(self, members: np.ndarray, proven: np.ndarray, subtree: Subtree, loss: float, budget: int
+                ) -> tuple[float, np.ndarray, list[Subtree], float, int]:  # fmt: skip
+        """(errors, z, open subtrees, floor, nodes) of a visit to a subtree."""
+        o, n = self.options, len(members)
+        limit = (n + 2) * (int(np.diff(o.first_option).max()) + 1)
+        found = Found(np.array([loss, -1.0]), np.zeros(o.size), np.zeros((limit, n + 1, 2), dtype=np.int64),
+                      np.zeros(limit, dtype=np.int64), np.zeros(limit), np.zeros(5, dtype=np.int64),
+                      np.array([np.inf]))  # fmt: skip
+        left = []
+        if search_errors(self.errors.system, members, proven, self.slack, self.gap, subtree.prefix, budget,
+                         self.control, found) == BUDGET:  # fmt: skip
+            for i in range(int(found.counts[4])):
+                bound = max(float(found.open_bound[i]), subtree.bound)
+                left.append(Subtree(found.open_prefix[i, : found.open_depth[i]].copy(), bound))
+        return (float(found.incumbent[0]) if found.incumbent[1] >= 0 else np.inf, found.z, left,
+                float(found.floor[0]), int(found.counts[0]))  # fmt: skip
+
+
+@dataclass(eq=False)
+class ErrorsPart:
+    """The networks with fixed signs of the output weights, or with a table (`tables`); see `union.Part`."""
+
+    whole: CellProblem  # with all samples, neurons and inputs
+    form: Form
+    problem: CellProblem  # each sample once
+    unit: float
+    table: Table | None
+    search: Search
+    bound: float = -np.inf
+
+    def value(self, loss: float) -> float:
+        return self.problem.offset + self.problem.scale * loss
+
+    def loss(self, value: float) -> float:
+        return (value - self.problem.offset) / self.problem.scale
+
+    def point(self, state: State) -> Point | None:
+        """The network of the incumbent. Where boxes leave it no more than the margin, several that differ by rounding
+        are tried; the best one by the definition of the loss is taken."""
+        if state.best is None:
+            return None
+        if self.table is not None:
+            hidden = state.best.reshape(self.table.neurons, -1) @ self.form.from_cone.T
+            v = np.array(self.table.v)
+            return self.problem.threshold_network(np.where(v < 0, -1.0, 1.0)[:, None] * hidden, v, self.table.c)
+        z = self.larger(state.best) * self.unit
+        candidates = [self.form.point(z)]
+        if self.defined(candidates[0]) > state.best_loss:
+            candidates.append(self.split_at_limits(z))
+            candidates += [Point({name: np.round(value, 9) for name, value in c.parameters.items()}, {})
+                           for c in candidates]  # fmt: skip
+        return min(candidates, key=self.defined)
+
+    def defined(self, point: Point) -> float:
+        """The errors by the definition."""
+        p = self.whole
+        outputs = forward(p.network, point.parameters, p.x)
+        return evaluate("errors", outputs, p.y, p.weights, margin=p.margin)
+
+    def split_at_limits(self, z: np.ndarray) -> Point:
+        """The network of z with output weights at the limits of their boxes, where they are finite."""
+        f, p = self.form, self.problem
+        weights = f.to_weights @ z
+        theta = weights[:-1].reshape(p.neurons, -1)
+        v = np.where(np.array(f.signs) > 0, p.out_hi, p.out_lo)
+        if np.any(f.heights) or not np.all(np.isfinite(v)):
+            return f.point(z)
+        return p.direct_point(theta, np.where(np.any(theta != 0.0, axis=1), v, 0.0), float(weights[-1]) + f.level)
+
+    def larger(self, z: np.ndarray) -> np.ndarray:
+        """z times the largest of a few factors that the boxes allow: margins grow, and rounding matters less."""
+        f = self.form
+        for factor in (10.0, 2.0, 1.1, 1.001):
+            if np.all(f.boxes @ (factor * z * self.unit) >= f.box_rhs):
+                return factor * z
+        return z
+
+    def take(self, point: Point, value: float) -> None:
+        """The incumbent of all parts is known to each."""
+
+
+def parts(whole: CellProblem, problem: CellProblem, gap: float, gap_absolute: float, threads: int, seed: int,
+          limits: dict[str, Any]) -> list[ErrorsPart]:  # fmt: skip
+    """A part for each choice of signs or table. problem: `whole` or a restriction of it."""
+    merged = merge(problem)
+    unit = max(1.0, problem.margin)
+    shown = replace(merged, kind="hinge", weights=np.ones(len(merged.y)))
+    found = []
+
+    def add(form: Form, table: Table | None, options: Options) -> None:
+        search = ErrorsSearch(options, gap, gap_absolute / problem.scale, threads, seed, **limits)
+        found.append(ErrorsPart(whole, form, merged, unit, table, search))
+
+    if problem.activation.kind in THRESHOLD:
+        form = make(shown, (1,) * problem.neurons)
+        for table in tables(problem):
+            add(form, table, of_table(table, form, merged))
+    else:
+        for signs in sign_vectors(problem):
+            form = make(shown, signs)
+            options = of_form(form, merged, unit)
+            wide = np.where(form.reach >= REACH, REACH, form.reach / unit)
+            add(form, None, replace(options, reach=wide))
+    return found

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
+import importlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -35,13 +36,25 @@ def refresh(folder: Path) -> None:
             stamp.write_text(h.hexdigest())
 
 
-def is_kept(folder: Path, function: str) -> bool:
-    """Whether a package's folder has compiled code of a function, named as "module.function"."""
-    return any((folder / "__pycache__").glob(f"{function}-*.nbc"))
+def is_kept(module: str, function: str) -> bool:
+    """Whether compiled code of a function, named as "module.function", is on disk where numba keeps that of `module`
+    (by its full name; importing it must compile nothing)."""
+    imported = importlib.import_module(module)
+    path = next(f.stats.cache_path for f in vars(imported).values() if hasattr(f, "stats"))
+    return any(Path(path).glob(f"{function}-*.nbc"))
+
+
+class Mode:
+    """How the decorators below work while modules are imported; see engines/ahead.py."""
+
+    interpreted = False  # functions stay Python functions
+    share: frozenset[str] | None = None  # the linked functions to compile, as "module.function"; None: all
 
 
 def compiled(function: Callable) -> Callable:
     """numba's njit, kept on disk, without the GIL; a division by zero gives inf or nan, on which no bound rests."""
+    if Mode.interpreted:
+        return function
     from numba import njit
 
     return njit(cache=True, nogil=True, error_model="numpy")(function)
@@ -83,7 +96,11 @@ def linked(signature: Any) -> Callable[[Callable], Any]:
     numba compiles a function together with all that it calls, on every level again: the time grows with the depth of
     calls. Functions with this decorator are compiled once, when they are imported, and called through a symbol; errors
     pass as usual. For compiled callers only; Python reaches the function by its attribute `dispatcher`.
+
+    A caller is compiled from the signature alone, so processes can compile a share of the functions each.
     """
+    if Mode.interpreted:
+        return lambda function: function
     from llvmlite.binding import add_symbol
     from numba import njit, types
     from numba.core import cgutils
@@ -92,10 +109,14 @@ def linked(signature: Any) -> Callable[[Callable], Any]:
     result, wanted = signature.return_type, signature.args
 
     def decorate(function: Callable) -> Any:
-        dispatcher = njit(signature, cache=True, nogil=True, error_model="numpy")(function)
-        compiled_one = dispatcher.overloads[wanted]
         name = f"{function.__module__}.{function.__qualname__}"
-        add_symbol(name, compiled_one.library.get_pointer_to_function(compiled_one.fndesc.llvm_func_name))
+        dispatcher: Any = None
+        if Mode.share is None or ".".join(name.split(".")[-2:]) in Mode.share:
+            dispatcher = njit(signature, cache=True, nogil=True, error_model="numpy")(function)
+            compiled_one = dispatcher.overloads[wanted]
+            add_symbol(name, compiled_one.library.get_pointer_to_function(compiled_one.fndesc.llvm_func_name))
+        else:
+            add_symbol(name, 1)  # the address is needed for compiling callers, not for calling: none are run
 
         def typed(typing_context: Any, *arguments: Any) -> Any:
             if len(arguments) != len(wanted):

@@ -91,6 +91,19 @@ def test_backends(nnspec):
     assert {"scip"} <= {b["name"] for b in nnspec("backends", "--json").json}
 
 
+def test_engines_are_compiled_ahead(nnspec, monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        "nnspec.engines.ahead.compile_parts", lambda wanted: asked.extend(wanted) or [("cells", "errors")]
+    )
+    ended = nnspec("backends", "--compile")
+    assert ended.status == 70
+    assert "part errors of cells" in ended.out
+    assert f"compiled {len(asked) - 1} of {len(asked)} parts" in ended.out
+    assert {engine for engine, _ in asked} == {"boxes", "cells"}
+    assert nnspec("backends", "--compile", "--json").json["failed"] == ["cells:errors"]
+
+
 def test_export_and_verify(nnspec, xor, tmp_path):
     nnspec("solve", xor)
     assert nnspec("export", "xor.out", "-o", "g.onnx", "--dtype", "float32").status == 0

@@ -5,9 +5,12 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
+from nnspec.engines.ahead import compile_parts
 from nnspec.engines.boxes import model as form
-from nnspec.engines.compiled import refresh
-from nnspec.engines.interface import Limits, OnProgress, Outcome
+from nnspec.engines.boxes import uncompiled
+from nnspec.engines.boxes.ahead import FIRST
+from nnspec.engines.compiled import is_kept, refresh
+from nnspec.engines.interface import Limits, OnProgress, Outcome, Status
 from nnspec.errors import UnsupportedError, UsageError, diagnostic
 from nnspec.problem.problem import Point, Problem
 from nnspec.symmetry import enforced, expand
@@ -46,6 +49,14 @@ class BoxesEngine:
         if isinstance(model, str):
             raise UnsupportedError(diagnostic("NNS170", f"the boxes engine cannot solve this problem: {model}"))
         refresh(Path(__file__).parent)
+        if not is_kept(f"{__name__}.arrays", "search.run"):
+            if self.checkpoint is None and self.certificate is None and uncompiled.worthwhile(model, limits):
+                first = uncompiled.solve(problem, model, limits, on_progress, stop, start)
+                if first is not None and (first.status is not Status.LIMIT or uncompiled.used_up(first, limits)):
+                    return first
+                if first is not None:
+                    start, limits = (*start, *((first.point,) if first.point else ())), uncompiled.rest(first, limits)
+            compile_parts(("boxes", part) for part in FIRST)
         from nnspec.engines.boxes.driver import Driver
 
         return Driver(problem, model, limits, on_progress, stop, self.checkpoint, self.certificate).solve(start)

@@ -21,6 +21,7 @@ import numpy as np
 from nnspec.engines.boxes import certificate, local, search
 from nnspec.engines.boxes import model as form
 from nnspec.engines.boxes.domain import domain, roots
+from nnspec.engines.compiled import Mode
 from nnspec.engines.interface import Limits, OnProgress, Outcome, Progress, Status
 from nnspec.errors import UsageError, diagnostic
 from nnspec.problem import evaluate
@@ -110,7 +111,7 @@ class Driver:
 
     # values outside are in the problem's sense and units
     def outside(self, value: float) -> float | None:
-        return self.model.sense * (value + self.model.constant) if math.isfinite(value) else None
+        return float(self.model.sense * (value + self.model.constant)) if math.isfinite(value) else None
 
     @property
     def seconds(self) -> float:
@@ -196,7 +197,8 @@ class Driver:
         for i, row in enumerate(resumed):
             self.pools[i % self.threads].add(row)
         # about a tenth of a second a round, by the cost of a box
-        count = int(np.clip(2e7 / (n * m * hh * hh * d * (d + 3)), 20, 2000))
+        cost = n * m * hh * hh * d * (d + 3)
+        count = 5 if Mode.interpreted else int(np.clip(2e7 / cost, 20, 2000))
         self.log_width = 4 * (model.lo.size + model.vlo.size) + n * m
         if self.certificate is not None:
             for pool in self.pools:

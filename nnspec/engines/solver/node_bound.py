@@ -63,9 +63,8 @@ class _Evaluator:
     def _begin(self) -> None:
         """Load compiled code if it is kept on disk; else compile it beside the solver, which could not keep to its
         limits if it waited for that."""
-        folder = Path(form.__file__).parent
-        refresh(folder)
-        if is_kept(folder, "search.node_bound"):
+        refresh(Path(form.__file__).parent)
+        if is_kept("nnspec.engines.boxes.arrays", "search.node_bound"):
             self._prepare()
             self.ready.set()
         else:

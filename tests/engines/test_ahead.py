@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import os
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from nnspec.engines.ahead import compile_parts, parts
+from nnspec.engines.boxes import ahead
 from nnspec.engines.cells import CellsEngine
 from nnspec.language.load import load_problem
 
@@ -61,6 +63,14 @@ def test_parts_have_an_engine_and_failures_are_reported() -> None:
 def test_problems_that_compile_cells_are_for_cells(part: str) -> None:
     module = importlib.import_module("nnspec.engines.cells.ahead")
     assert CellsEngine().accepts(load_problem(module.PROBLEMS[part])) is None
+
+
+@pytest.mark.parametrize("part", parts("boxes"))
+def test_types_of_calls_are_those_of_the_functions(part: str) -> None:
+    for name, types in ahead.calls(part).items():
+        module, function = name.split(".")
+        called = getattr(importlib.import_module(f"nnspec.engines.boxes.{module}"), function)
+        assert len(types) == len(inspect.signature(called.py_func).parameters), name
 
 
 @pytest.mark.long

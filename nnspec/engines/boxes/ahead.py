@@ -35,6 +35,13 @@ def compile_part(part: str) -> None:
     else:
         Mode.share = frozenset()
     modules = {name: importlib.import_module(f"{__package__}.{name}") for name in _MODULES}
+    for name, types in calls(part).items():
+        module, function = name.split(".")
+        getattr(modules[module], function).compile(types)
+
+
+def calls(part: str) -> dict[str, tuple]:
+    """The types of the arguments of the functions of a part that have no signature."""
     from nnspec.engines.boxes.types import (
         BOOL,
         CUBE,
@@ -50,7 +57,7 @@ def compile_part(part: str) -> None:
     )
 
     slots = INT[::1]
-    calls: dict[str, dict[str, tuple]] = {
+    types: dict[str, dict[str, tuple]] = {
         "points": {
             "local.best_of": (MODEL, CUBE, *(MATRIX,) * 4, INT, MATRIX, MATRIX),
             "search.push": (slots, MATRIX, INT, INT),
@@ -67,6 +74,4 @@ def compile_part(part: str) -> None:
             "search.node_bound": (MODEL, DOMAIN, *(MATRIX,) * 6, FLOAT, NETWORK, PARTS, WORK, LOG),
         },
     }
-    for name, types in calls[part].items():
-        module, function = name.split(".")
-        getattr(modules[module], function).compile(types)
+    return types[part]

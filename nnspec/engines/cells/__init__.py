@@ -17,9 +17,11 @@ import numpy as np
 from nnspec.engines.cells.model import CellProblem, recognise
 from nnspec.engines.compiled import refresh
 from nnspec.engines.interface import Limits, OnProgress, Outcome, Progress, Status
+from nnspec.errors import UnsupportedError
 from nnspec.problem.evaluate import objective
 from nnspec.problem.network import Parameter
 from nnspec.problem.problem import Point, Problem
+from nnspec.symmetry import enforced, expand
 from nnspec.tolerances import GAP_ABSOLUTE, proven
 
 if TYPE_CHECKING:
@@ -49,12 +51,18 @@ class CellsEngine:
 
     def accepts(self, problem: Problem) -> str | None:
         """None if the engine solves the problem to proof, else the reason in the user's words."""
-        cells = recognise(problem)
-        return cells if isinstance(cells, str) else None
+        try:
+            cases = [e.plain for e in expand(problem)] if enforced(problem) else [problem]
+        except UnsupportedError as e:
+            return str(e)
+        return next((reason for p in cases if isinstance(reason := recognise(p), str)), None)
 
     def solve(self, problem: Problem, limits: Limits = Limits(), start: tuple[Point, ...] = (),  # noqa: B008
               on_progress: OnProgress | None = None, stop: threading.Event | None = None) -> Outcome:  # fmt: skip
-        """Solve to the limits. Raises ValueError if the problem is not accepted."""
+        """Solve to the limits; nnspec.engines.run solves the cases of enforced symmetries one after the other.
+
+        Raises ValueError if the problem is not accepted.
+        """
         cells = recognise(problem)
         if isinstance(cells, str):
             raise ValueError(cells)

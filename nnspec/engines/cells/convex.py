@@ -16,6 +16,7 @@ from nnspec.engines.cells.instance import Subtree, cone_coordinates
 from nnspec.engines.cells.local_convex import descend_convex, multistart_convex
 from nnspec.engines.cells.search_convex import (
     BUDGET,
+    OUTSIDE,
     RIDGE,
     Found,
     Frame,
@@ -24,6 +25,7 @@ from nnspec.engines.cells.search_convex import (
     network_loss,
     penalty,
     search_convex,
+    within,
 )
 from nnspec.engines.cells.traverse import make_cones
 
@@ -45,7 +47,8 @@ class Convex:
     def price(self) -> Price:
         f = self.form
         inverses = np.array([np.linalg.pinv(b) for b in f.blocks]).reshape(len(f.blocks), f.size, f.blocks.shape[1])
-        return Price(f.blocks, inverses, f.nu, f.p_rows, f.p_y, f.p_kappa, f.boxes, f.box_rhs, f.reach)
+        return Price(f.blocks, inverses, f.nu, f.p_rows, f.p_y, f.p_kappa, f.boxes, f.box_rhs, f.box_hi, f.box_kappa,
+                     f.reach)
 
     def rows(self, index: np.ndarray, suffix: np.ndarray | None = None) -> Rows:
         """The samples `index`; the arrays are the caller's own."""
@@ -56,6 +59,9 @@ class Convex:
                     np.ones(len(index), dtype=np.int64) if suffix is None else suffix.copy())  # fmt: skip
 
     def loss(self, z: np.ndarray, signs: int, index: np.ndarray) -> float:
+        """Infinite outside of the boxes."""
+        if not within(self.price, z, OUTSIDE):
+            return np.inf
         return float(network_loss(self.rows(index), z, np.zeros(len(index))) + penalty(self.price, z))
 
     def sample_losses(self, z: np.ndarray, signs: int) -> np.ndarray:
@@ -74,7 +80,7 @@ class Convex:
                 continue
             moved = candidate.copy()
             value = self.loss(moved, 0, index)
-            if np.all(f.boxes @ moved[: f.size] >= f.box_rhs) and value < incumbent[0]:
+            if value < incumbent[0]:
                 incumbent[0], best = value, moved.copy()
             value = descend_convex(moved, rows, price, 30)
             if value < incumbent[0]:

@@ -1,7 +1,7 @@
 """A CellProblem with fixed signs of the output weights as the rows of `search_convex`: one form for all activations,
 losses and penalties of the general search.
 
-Unknowns z: those of the neurons (see `neurons`), then the output bias c, where there is one.
+Unknowns z: those of the neurons (see `neurons` and `unknowns`), then the output bias c, where it is free.
 
 Weight decay (T2): p |D (w, b)|^2 + q v^2 with the best scale is 2 sqrt(q) |D |v| (w, b)|, a norm of z.
 
@@ -18,16 +18,27 @@ import numpy as np
 
 from nnspec.engines.cells.instance import independent, tolerances
 from nnspec.engines.cells.model import SQUARED, CellProblem
-from nnspec.engines.cells.neurons import STRICT, THRESHOLD, neuron
+from nnspec.engines.cells.neurons import HOMOGENEOUS, STRICT, THRESHOLD, neuron
+from nnspec.engines.cells.unknowns import unknowns
 from nnspec.problem.problem import Point
 
 REACH = 1e4
 """Bounds on |z| in these units where boxes and penalties imply none: see `normal.REACH`."""
 
+STEEP = 1e4
+"""Multipliers, per sample, of boxes that do not contain z = 0. The pattern's own inequalities do, so that a problem is
+infeasible only because of these; with bounded multipliers they are penalties, STEEP N times what is missing. The
+problem then has a solution, whose value is a lower bound: far above the cut-off for infeasible patterns, and the
+optimum where multipliers are smaller (exact penalties, Han and Mangasarian 1979)."""
+
+FIXED = 1e-10
+"""kappa of the square that keeps an unknown at its value. Such a problem's optimum is lower by FIXED u^2 / 2 with the
+multiplier u, some 1e-10 of the loss; networks are moved onto the value before they are evaluated."""
+
 
 @dataclass(frozen=True, eq=False)
 class Form:
-    """See `search_convex` for the arrays; N samples in the order of the data.
+    """See `search_convex` for the arrays; N samples in the order of the data. K sets of tied neurons, H without ties.
 
     inputs (N, p): what a neuron sees, (x, 1) or x; cone (N, S - 1, r): the cuts on a neuron's own unknowns in
     orthonormal coordinates, half_space (f, r) the rows that hold at every sample. offset and unit: the objective of a
@@ -49,6 +60,8 @@ class Form:
     squared: bool
     boxes: np.ndarray
     box_rhs: np.ndarray
+    box_hi: np.ndarray
+    box_kappa: np.ndarray
     p_rows: np.ndarray
     p_y: np.ndarray
     p_kappa: np.ndarray
@@ -60,8 +73,8 @@ class Form:
     offset: float
     unit: float
     from_cone: np.ndarray  # (d + 1, r): (w, b) of a direction in the cone's coordinates
-    heights: np.ndarray  # (H, P): |v|, in the problem's units, of neurons that are not homogeneous
-    to_weights: np.ndarray  # (H (d + 1) + 1, P): |v| (w, b) of each neuron and c, in the problem's units, less `level`
+    heights: np.ndarray  # (K, P): |v|, in the problem's units, where it is an unknown
+    to_weights: np.ndarray  # (K (d + 1) + 1, P): |v| (w, b) of each set and c, in the problem's units, less `level`
     level: float
 
     @property
@@ -100,18 +113,18 @@ class Form:
         if self.strict > 0:
             hidden = directions.reshape(self.neurons, -1) @ self.from_cone.T
             return self.problem.threshold_network(hidden, self.heights @ z, float(weights[-1]) + self.level)
-        theta = weights[:-1].reshape(self.neurons, -1)
+        theta = weights[:-1].reshape(len(self.heights), -1)
         sign = np.array(self.signs, dtype=float)
-        if np.any(self.heights):
+        if self.problem.activation.kind not in HOMOGENEOUS:
             return self.problem.direct_point(theta, self.heights @ z * sign, float(weights[-1]) + self.level)
-        return self.problem.point(theta * sign[:, None], sign, float(weights[-1]) + self.level)
+        v = np.where(np.any(self.heights, axis=1), self.heights @ z, np.nan)
+        return self.problem.point(theta * sign[:, None], sign, float(weights[-1]) + self.level, v)
 
     def unknowns(self, point: Point) -> np.ndarray | None:
         """The z of a network; None if its output weights have other signs."""
         theta, sign, c = self.problem.reduced(point)
+        hidden, v, _ = self.problem.values(point)
         if self.strict > 0:
-            v = self.problem.output_weights(point)
-            hidden = self.problem.hidden_weights(point)
             turn = np.where((v < 0) & one_sided(self.problem), -1.0, 1.0)
             hidden, v = hidden * turn[:, None], v * turn
             matrix = np.vstack([self.heights, self.to_weights[-1:]])
@@ -124,10 +137,9 @@ class Form:
             return None
         theta[turned] *= -1.0  # odd: -v times the neuron of (-w, -b)
         target = np.append(theta.reshape(-1), c - self.level)
-        matrix = self.to_weights
-        if np.any(self.heights):
-            matrix = np.vstack([matrix, self.heights])
-            target = np.append(target, np.abs(self.problem.output_weights(point)))
+        tall = np.any(self.heights, axis=1)
+        matrix = np.vstack([self.to_weights, self.heights[tall]])
+        target = np.append(target, np.abs(v[tall]))
         z, *_ = np.linalg.lstsq(matrix, target, rcond=None)
         return z if np.allclose(matrix @ z, target, atol=1e-9 * (1.0 + np.abs(target).max())) else None
 
@@ -151,8 +163,14 @@ def one_sided(problem: CellProblem) -> np.ndarray:
 
 
 def _exchangeable(problem: CellProblem) -> np.ndarray:
-    boxes = np.column_stack([problem.lo, problem.hi, problem.out_lo, problem.out_hi])
-    return np.array([k > 0 and bool(np.all(boxes[k] == boxes[k - 1])) for k in range(problem.neurons)])
+    """Which sets may change places with the one before: equal boxes and penalties, and equal ties of their neurons."""
+    own = [[(m.tobytes(), e) for where, m, e in problem.copies() if where == k] for k in range(problem.neurons)]
+    columns = [problem.lo, problem.hi, problem.out_lo, problem.out_hi]
+    if problem.decay is not None:
+        columns += [problem.decay.hidden, problem.decay.output]
+    boxes = np.column_stack(columns)
+    return np.array([k > 0 and bool(np.all(boxes[k] == boxes[k - 1])) and own[k] == own[k - 1]
+                     for k in range(problem.neurons)])  # fmt: skip
 
 
 def make(problem: CellProblem, signs: tuple[int, ...]) -> Form:
@@ -165,7 +183,8 @@ def make(problem: CellProblem, signs: tuple[int, ...]) -> Form:
     width[width <= 1e-9 * np.maximum(1.0, np.abs(shift))] = 1.0
     x = x / width
     regression = problem.kind not in ("hinge", "squared_hinge")
-    level = float(np.average(problem.y, weights=problem.weights)) if problem.c_hi > problem.c_lo and regression else 0.0
+    fixed = problem.c_lo == problem.c_hi
+    level = problem.c_lo if fixed else float(np.average(problem.y, weights=problem.weights)) if regression else 0.0
     unit = float(np.abs(problem.y - level).max()) if regression else 1.0
     unit = unit if unit > 0 else 1.0
     squared = problem.kind in SQUARED
@@ -173,40 +192,41 @@ def make(problem: CellProblem, signs: tuple[int, ...]) -> Form:
     scale = power * float(problem.weights.max())  # loss = scale * (loss in these units)
     factor = problem.scale * scale
 
-    count, has_c = problem.neurons, problem.output.bias is not None
     inputs = np.hstack([x, np.ones((n, 1))]) if biased else x
     forms = np.zeros((d + 1, d + biased))
     forms[:d, :d] = np.diag(unit / width)
+    to_own = np.zeros((d + biased, d + 1))
+    to_own[:d, :d] = np.diag(width / unit)
     if biased:
         forms[d, d] = unit
         forms[d, :d] = -unit * shift / width
-    one = neuron(problem.activation, inputs, forms, unit)
-    pieces, _, own = one.features.shape
-    size = count * own + has_c
-
-    features = np.zeros((count, pieces, n, size))
-    cuts = np.zeros((count, n, pieces - 1, size))
-    to_weights = np.zeros((count * (d + 1) + 1, size))
-    heights = np.zeros((count, size))
-    for k in range(count):
-        place = slice(k * own, (k + 1) * own)
-        features[k, :, :, place] = signs[k] * one.features
-        cuts[k, :, :, place] = one.cuts
-        to_weights[k * (d + 1) : (k + 1) * (d + 1), place] = one.weights
-        heights[k, place] = one.height
+        to_own[d] = np.append(shift, 1.0) / unit
+    one = neuron(problem.activation, inputs)
+    mine = unknowns(problem, to_own, unit)
+    count, columns = len(mine.own), problem.lo.shape[1]
+    has_c = int(not fixed or mine.size == 0)
+    size = mine.size + has_c
+    own = np.concatenate([mine.own, np.zeros((*mine.own.shape[:2], has_c))], axis=2)
+    signs_of = np.array(signs, dtype=float)[mine.sets] * mine.signs
+    features = signs_of[:, None, None, None] * np.einsum("snq,kqp->ksnp", one.features, own)
+    cuts = np.einsum("ncq,kqp->kncp", one.cuts, own)
+    to_weights = np.zeros((len(mine.heights) * columns + 1, size))
+    to_weights[:-1, : mine.size] = mine.weights.reshape(len(to_weights) - 1, mine.size)
+    heights = np.hstack([mine.heights, np.zeros((len(mine.heights), has_c))])
     base = np.zeros((n, size))
     if has_c:
         base[:, -1] = 1.0
         to_weights[-1, -1] = unit
     y = (problem.y - level) / unit
     if not regression:  # M - s o: the row s o against M
+        y = problem.y
         features, base = features * y[None, None, :, None], base * y[:, None]
-        y = np.full(n, problem.margin)
+        y = problem.margin - y * level
     y, lo, hi, kappa, root = _losses(problem, y, unit)
     features, base = features * root[None, None, :, None], base * root[:, None]
 
-    boxes, box_rhs = _boxes(problem, signs, to_weights, heights, level)
-    implied = _implied(problem, to_weights)
+    boxes, box_rhs, box_kappa = _boxes(problem, signs, to_weights, heights, level)
+    implied = _implied(problem, to_weights, heights)
     reach = _reach(np.vstack([boxes, implied[0]]), np.append(box_rhs, implied[1]))
     cone, half_space, coordinates = _cone(one.cone, one.half_space)
     from_cone = (forms / unit) @ coordinates if coordinates.shape[0] == forms.shape[1] else np.zeros((d + 1, 0))
@@ -217,11 +237,18 @@ def make(problem: CellProblem, signs: tuple[int, ...]) -> Form:
             wide[k, :, :, size + k * r : size + (k + 1) * r] = cone
         cuts = wide
     p_rows, p_y, p_kappa, blocks, nu = _decay(problem, to_weights, heights, level, scale)
+    offset = problem.offset
+    if problem.decay is not None and fixed:
+        offset += problem.scale * problem.decay.constant * level**2
     equal = _exchangeable(problem)
-    alike = np.array([equal[k] and signs[k] == signs[k - 1] for k in range(count)])
-    flip = problem.activation.kind == "abs" and bool(np.all(problem.lo == -problem.hi))
+    alone = np.bincount(mine.sets)[mine.sets] == 1
+    sets = mine.sets
+    alike = np.array([k > 0 and alone[k] and sets[k] == sets[k - 1] + 1 and equal[sets[k]] and alone[k - 1]
+                      and signs[sets[k]] == signs[sets[k - 1]] for k in range(count)])  # fmt: skip
+    flip = problem.activation.kind == "abs" and bool(np.all(problem.lo == -problem.hi) and np.all(alone))
+    box_hi = np.where((box_rhs > 0.0) & (box_kappa == 0.0), STEEP * n, np.inf)
     return Form(problem, signs, features, base, cuts, cone, half_space, inputs, y, lo, hi, kappa, squared, boxes,
-                box_rhs, p_rows, p_y, p_kappa, blocks, nu, alike, flip, reach, problem.offset, factor,
+                box_rhs, box_hi, box_kappa, p_rows, p_y, p_kappa, blocks, nu, alike, flip, reach, offset, factor,
                 from_cone, heights, to_weights, level)  # fmt: skip
 
 
@@ -250,10 +277,10 @@ def _losses(problem: CellProblem, y: np.ndarray, unit: float
 
 
 def _boxes(problem: CellProblem, signs: tuple[int, ...], to_weights: np.ndarray, heights: np.ndarray, level: float
-           ) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
-    """Rows and right-hand sides, each row of size 1, of the boxes of |v| (w, b) and c."""
+           ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # fmt: skip
+    """Rows, each of size 1, right-hand sides and kappas of the boxes of |v| (w, b), |v| and c: see `unknowns`."""
     count, columns = problem.lo.shape
-    rows, rhs = [], []
+    rows, rhs, kappa = [], [], []
 
     def bound(form: np.ndarray, low: float, high: float) -> None:
         norm = float(np.linalg.norm(form))
@@ -263,36 +290,44 @@ def _boxes(problem: CellProblem, signs: tuple[int, ...], to_weights: np.ndarray,
             if limit > -np.inf:
                 rows.append(s * form / norm)
                 rhs.append(limit / norm)
+                kappa.append(FIXED if low == high else 0.0)
+            if low == high:
+                return
 
     for k in range(count):
-        most = float(problem.out_hi[k] if signs[k] > 0 else -problem.out_lo[k])
-        if np.any(heights[k]):  # 0 <= v <= most, lo v <= v w <= hi v
-            if problem.activation.kind in THRESHOLD:
-                low = 0.0 if one_sided(problem)[k] else float(problem.out_lo[k])
-                bound(heights[k], low, float(problem.out_hi[k]))
-                continue
-            bound(heights[k], 0.0, most)
-            for j in range(columns):
-                form = to_weights[k * columns + j]
-                for s, limit in ((1.0, problem.lo[k, j]), (-1.0, problem.hi[k, j])):
-                    if np.any(form) and np.isfinite(limit):
-                        bound(s * (form - limit * heights[k]), 0.0, np.inf)
+        least, most = problem.sizes(k, signs[k] > 0)
+        if problem.activation.kind in THRESHOLD:
+            low = 0.0 if one_sided(problem)[k] else float(problem.out_lo[k])
+            bound(heights[k], low, float(problem.out_hi[k]))
             continue
+        if np.any(heights[k]):  # least <= v <= most, lo v <= v w <= hi v
+            bound(heights[k], least, most)
         for j in range(columns):
             low, high = float(problem.lo[k, j]), float(problem.hi[k, j])
-            bound(to_weights[k * columns + j], 0.0 if low == 0.0 else most * low if most > 0 else 0.0,
-                  0.0 if high == 0.0 else most * high if most > 0 else 0.0)  # fmt: skip
+            form = to_weights[k * columns + j]
+            if low == high and (np.any(heights[k]) or low == 0.0):  # replaced
+                continue
+            if np.any(heights[k]):
+                for s, limit in ((1.0, low), (-1.0, high)):
+                    if np.any(form) and np.isfinite(limit):
+                        bound(s * (form - limit * heights[k]), 0.0, np.inf)
+                continue
+            v = most  # the largest, as 0 lies in the boxes, or the only one
+            bound(form, 0.0 if low == 0.0 else v * low if v > 0 else 0.0,
+                  0.0 if high == 0.0 else v * high if v > 0 else 0.0)  # fmt: skip
     bound(to_weights[-1], problem.c_lo - level, problem.c_hi - level)
-    return np.array(rows).reshape(-1, to_weights.shape[1]), np.array(rhs)
+    return np.array(rows).reshape(-1, to_weights.shape[1]), np.array(rhs), np.array(kappa)
 
 
-def _implied(problem: CellProblem, to_weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Pairs of opposite rows and right-hand sides that all boxes together imply for v (w, b)."""
+def _implied(problem: CellProblem, to_weights: np.ndarray, heights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Pairs of opposite rows and right-hand sides that all boxes together imply for v (w, b) and v."""
     count, columns = problem.lo.shape
     rows, rhs = [], []
-    for k, j in itertools.product(range(count), range(columns)):
-        form = to_weights[k * columns + j]
-        v, w = np.abs([problem.out_lo[k], problem.out_hi[k]]).max(), np.abs([problem.lo[k, j], problem.hi[k, j]]).max()
+    for k, j in itertools.product(range(count), range(columns + 1)):
+        form, w = heights[k], 1.0
+        if j < columns:
+            form, w = to_weights[k * columns + j], np.abs([problem.lo[k, j], problem.hi[k, j]]).max()
+        v = np.abs([problem.out_lo[k], problem.out_hi[k]]).max()
         if np.any(form) and np.isfinite(v) and np.isfinite(w):
             rows += [form, -form]
             rhs += [-v * w, -v * w]
@@ -315,9 +350,14 @@ def _reach(boxes: np.ndarray, box_rhs: np.ndarray) -> np.ndarray:
                 connected |= set(np.flatnonzero(row).tolist())
         columns = sorted(connected)
         own = [i for i, row in enumerate(rows) if set(np.flatnonzero(row).tolist()) <= connected and np.any(row)]
-        a = np.array([rows[i][columns] for i in own]).reshape(-1, len(columns))
-        if len(own) == len(columns) and np.linalg.matrix_rank(a) == len(columns):
-            bound = np.abs(np.linalg.inv(a)) @ np.array([limits[i] for i in own])
+        chosen: list[int] = []
+        for i in sorted(own, key=lambda i: limits[i] / float(np.linalg.norm(rows[i]))):
+            a = np.array([rows[t][columns] for t in (*chosen, i)])
+            if np.linalg.matrix_rank(a) == len(a):
+                chosen.append(i)
+        if len(chosen) == len(columns):
+            a = np.array([rows[i][columns] for i in chosen])
+            bound = np.abs(np.linalg.inv(a)) @ np.array([limits[i] for i in chosen])
             reach[j] = min(REACH, (1.0 + 1e-9) * float(bound[columns.index(j)]) + 1e-9)
     return reach
 
@@ -342,21 +382,22 @@ def _decay(problem: CellProblem, to_weights: np.ndarray, heights: np.ndarray, le
     size = to_weights.shape[1]
     rows, targets, kappas, blocks, nu = [], [], [], [], []
     if problem.decay is not None:
-        inside = problem.decay.hidden > 0
+        hidden, output = problem.decay.hidden, problem.decay.output
+        inside = np.any(hidden > 0, axis=0)
         for k in range(count):
             if np.any(heights[k]):
-                if problem.decay.output > 0:
+                if output[k] > 0:
                     rows.append(heights[k])
                     targets.append(0.0)
-                    kappas.append(0.5 * scale / problem.decay.output)
+                    kappas.append(0.5 * scale / output[k])
                 continue
             part = to_weights[k * columns : (k + 1) * columns][inside]
-            block = np.sqrt(problem.decay.hidden[inside] * problem.decay.output)[:, None] * part
-            size_of = float(np.abs(block).max())
+            block = np.sqrt(hidden[k, inside] * output[k])[:, None] * part
+            size_of = float(np.abs(block).max(initial=0.0))
             if size_of > 0.0:
                 blocks.append(block / size_of)
                 nu.append(2.0 * size_of / scale)
-        if problem.decay.constant > 0 and problem.output.bias is not None:  # (level + c)^2
+        if problem.decay.constant > 0 and problem.c_lo < problem.c_hi:  # (level + c)^2
             rows.append(-to_weights[-1])
             targets.append(level)
             kappas.append(0.5 * scale / problem.decay.constant)

@@ -33,6 +33,9 @@ PRICE = 1e-13
 """Rounding of a bound, relative to the sum of the absolute values of its terms: sums of at most a few thousand terms
 lose less than 1e-12 of it even in the worst case, and a hundredth of that in fact."""
 
+WIDE = 100.0
+"""Multipliers with more room than this begin near 0, others in the middle of it."""
+
 STEPS = 80
 """Iterations; ten to twenty are usual."""
 
@@ -246,7 +249,7 @@ def minimise(size: int, lower: np.ndarray, q: np.ndarray, rss: float, rows: np.n
         below, above = lo[i] > -np.inf, hi[i] < np.inf
         u[i] = 0.0
         if below and above:
-            u[i] = 0.5 * (lo[i] + hi[i])
+            u[i] = 0.5 * (lo[i] + hi[i]) if hi[i] - lo[i] < WIDE else min(max(0.0, lo[i] + 0.5), hi[i] - 0.5)
             s_lo[i] = s_hi[i] = 0.5
             number += 2
         elif below:

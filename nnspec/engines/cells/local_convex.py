@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from nnspec.engines.cells.interior import minimise
-from nnspec.engines.cells.search_convex import Price, Rows, network_loss, penalty, piece_of, tidy
+from nnspec.engines.cells.search_convex import Price, Rows, network_loss, penalty, piece_of, snap, tidy, within
 from nnspec.engines.compiled import compiled
 
 GOAL = 1e-7
@@ -32,6 +32,9 @@ def descend_convex(z: np.ndarray, rows: Rows, price: Price, steps: int) -> float
     for i in range(count_b):
         a_rows[n + i] = price.boxes[i]
         row_y[n + i] = price.box_rhs[i]
+        row_lo[n + i] = -np.inf if price.box_kappa[i] > 0.0 else 0.0
+        row_hi[n + i] = price.box_hi[i]
+        row_kappa[n + i] = price.box_kappa[i]
     for i in range(count_p):
         a_rows[n + count_b + i] = price.p_rows[i]
         row_y[n + count_b + i] = price.p_y[i]
@@ -66,15 +69,8 @@ def descend_convex(z: np.ndarray, rows: Rows, price: Price, steps: int) -> float
         for _ in range(6):
             for j in range(size):
                 trial[j] = z[j] + length * (target[j] - z[j])
-            inside = True
-            for i in range(count_b):
-                value = -price.box_rhs[i]
-                for j in range(size):
-                    value += price.boxes[i, j] * trial[j]
-                if not value >= -1e-9:
-                    inside = False
-                    break
-            if inside:
+            snap(price, trial)
+            if within(price, trial, 1e-9):
                 value = network_loss(rows, trial, losses)
                 value += penalty(price, trial)
                 if value < loss * (1.0 - 1e-7) - 1e-13:

@@ -3,7 +3,11 @@
 T1 (scaling). For a positively homogeneous activation v * sigma(w.x + b) = s * sigma(w'.x + b') with s = sign(v) and
 (w', b') = |v| (w, b). With 0 inside every box, {|v| (w, b)} over lo <= (w, b) <= hi and v of one sign with |v| <= B is
 exactly the box B * [lo, hi] (B is the bound on that side), so the output weights leave the problem but for their signs.
-Here theta_k = v_k (w_k, b_k), and the inverse is any split of the scale that respects the boxes.
+Here theta_k = v_k (w_k, b_k), and the inverse is any split of the scale that respects the boxes. Other boxes, and fixed
+weights, are kept exactly by the general search, where |v| can be an unknown of its own (see `unknowns`).
+
+Neurons with tied weights (from `enforce`) form a set that has one vector of weights; `Ties` says what each neuron makes
+of it. The arrays of a CellProblem are then those of the sets.
 """
 
 from __future__ import annotations
@@ -13,6 +17,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from nnspec.engines.boxes.ties import Ties, read
 from nnspec.engines.cells.neurons import HOMOGENEOUS, THRESHOLD
 from nnspec.engines.cells.supports import Support, counting_limit, counting_terms, supports
 from nnspec.problem import expression as ex
@@ -33,19 +38,20 @@ MOST_NEURONS = 3
 
 @dataclass(frozen=True, eq=False)
 class Decay:
-    """Factors of squares: of each hidden weight and bias (d + 1,), of output weights, of the output bias."""
+    """Factors of squares: of hidden weights and biases (H, d + 1), of output weights (H,), of the output bias."""
 
     hidden: np.ndarray
-    output: float
+    output: np.ndarray
     constant: float
 
-    def scale(self, theta: np.ndarray) -> float:
-        """The output weight that is best for |v| (w, b) = theta: v^4 = |D theta|^2 / output."""
-        return float(np.sum(self.hidden * theta**2) / self.output) ** 0.25 if self.output > 0 else 0.0
+    def scale(self, k: int, theta: np.ndarray) -> float:
+        """The output weight that is best for |v_k| (w, b) = theta: v^4 = |D theta|^2 / output."""
+        return float(np.sum(self.hidden[k] * theta**2) / self.output[k]) ** 0.25 if self.output[k] > 0 else 0.0
 
-    def of_inputs(self, inputs: np.ndarray) -> Decay:
-        """For some of the inputs only."""
-        return replace(self, hidden=self.hidden[np.append(inputs, len(self.hidden) - 1)])
+    def of(self, rows: np.ndarray, inputs: np.ndarray) -> Decay:
+        """For some of the neurons and inputs only."""
+        columns = np.append(inputs, self.hidden.shape[1] - 1)
+        return replace(self, hidden=self.hidden[np.ix_(rows, columns)], output=self.output[rows])
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +60,7 @@ class CellProblem:
 
     x (N, d) and y (N,); weights (N,) multiplicities, times 1/N for means. lo, hi (H, d + 1): boxes of (w_k, b_k), b
     fixed to 0 without a bias; out_lo, out_hi (H,): of v_k; c_lo, c_hi: of the output bias (0, 0 without one).
+    With `ties` H counts the sets of tied neurons, and their weights may be more or fewer than d + 1, the bias last.
     """
 
     network: Network
@@ -79,6 +86,7 @@ class CellProblem:
     supports: tuple[Support, ...] = ()  # the problem is the union of its restrictions to these, if there are any
     rows: np.ndarray | None = None  # of a restriction: its neurons and inputs in the whole network
     inputs: np.ndarray | None = None
+    ties: Ties | None = None
 
     @property
     def neurons(self) -> int:
@@ -99,40 +107,82 @@ class CellProblem:
         """Whether the general search (`search_convex`) is needed."""
         return self.kind != "errors" and (
             self.kind in SMOOTH or self.decay is not None or self.activation.kind in GENERAL
-        )
+            or self.ties is not None or bool(np.any(self.apart))
+        )  # fmt: skip
 
-    def point(self, theta: np.ndarray, sign: np.ndarray, c: float) -> Point:
-        """The network with v_k (w_k, b_k) = theta_k (H, d + 1), sign(v_k) = sign_k and output bias c."""
-        count, columns = theta.shape
-        v = np.zeros(count)
-        w = np.zeros((count, columns))
-        for k in range(count):
-            if self.decay is not None and self._constant(theta[k]):
+    @property
+    def apart(self) -> np.ndarray:
+        """Which neurons have a box without 0, or a weight that is fixed elsewhere (H,)."""
+        outer = (self.out_lo > 0) | (self.out_hi < 0)
+        return np.asarray(outer | np.any((self.lo > 0) | (self.hi < 0), axis=1))
+
+    def copies(self) -> list[tuple[int, np.ndarray, float]]:
+        """For each neuron of the network: its place in the arrays, its (w, b) as a matrix times the weights there, and
+        the sign of its output weight there."""
+        width = self.x.shape[1] + 1
+        if self.ties is None:
+            return [(k, np.eye(width), 1.0) for k in range(self.neurons)]
+        found: dict[int, tuple[int, np.ndarray, float]] = {}
+        for s, own in enumerate(self.ties.members):
+            for k in own:
+                matrix = np.zeros((width, self.lo.shape[1]))
+                for i, (place, sign) in enumerate(zip(self.ties.hidden[k], self.ties.hidden_signs[k], strict=True)):
+                    matrix[i, place - s * self.ties.columns] = sign
+                found[k] = (s, matrix, float(self.ties.output_signs[k, 0]))
+        return [found[k] for k in range(self.hidden.size)]
+
+    def point(self, theta: np.ndarray, sign: np.ndarray, c: float, size: np.ndarray | None = None) -> Point:
+        """The network with v_k (w_k, b_k) = theta_k (H, d + 1), sign(v_k) = sign_k and output bias c.
+
+        size (H,): |v|, or nan where it is open.
+        """
+        v = np.zeros(len(theta))
+        w = np.clip(np.zeros_like(theta), self.lo, self.hi)
+        for k in range(len(theta)):
+            if self._constant(k, theta[k]):
                 output = sign[k] * float(activate(self.activation, theta[k, -1:] * sign[k])[0])
                 if self.c_lo <= c + output <= self.c_hi:  # a neuron that is a constant belongs into the output bias
                     c += output
                     continue
-            limit = self.out_hi[k] if sign[k] > 0 else -self.out_lo[k]
             direction = theta[k] * sign[k]
-            bound = np.where(direction > 0, self.hi[k], -self.lo[k])
-            size = np.abs(direction)
-            with np.errstate(divide="ignore", invalid="ignore"):
-                least = np.max(np.where(size > 0, np.where(np.isinf(bound), 0.0, size / bound), 0.0))
+            least, most = self.sizes(k, sign[k] > 0)
+            low, high = self._scales(k, direction, least, most)
             norm = float(np.linalg.norm(theta[k]))
-            if norm == 0.0 or limit <= 0.0:
+            if (norm == 0.0 and least == 0.0) or most <= 0.0:
                 continue
             s = np.sqrt(norm)
-            if self.decay is not None and self.decay.output > 0:
-                s = max(self.decay.scale(theta[k]), 1e-4 * s)  # a neuron that costs nothing: the penalty's infimum is 0
-            s = min(max(s, min(least, 1e300)), limit)
+            if self.decay is not None and self.decay.output[k] > 0:
+                s = max(self.decay.scale(k, theta[k]), 1e-4 * s)  # a neuron without cost: the penalty's infimum is 0
+            s = min(max(s, min(low, 1e300)), high) if size is None or np.isnan(size[k]) else float(size[k])
+            s = max(s, 1e-8 * np.sqrt(norm))  # 0: a limit of unbounded weights
+            s = min(max(s, least), most)
             v[k] = sign[k] * s
-            w[k] = np.clip(direction / s, self.lo[k], self.hi[k])
+            if s > 0.0:
+                w[k] = np.clip(direction / s, self.lo[k], self.hi[k])
         return self._assembled(v, w, c)
+
+    def sizes(self, k: int, positive: bool) -> tuple[float, float]:
+        """Least and largest |v_k| for a sign."""
+        low, high = float(self.out_lo[k]), float(self.out_hi[k])
+        return (max(low, 0.0), high) if positive else (max(-high, 0.0), -low)
+
+    def _scales(self, k: int, direction: np.ndarray, low: float, high: float) -> tuple[float, float]:
+        """Within low..high the least and largest s with lo s <= direction <= hi s."""
+        for d, least, most in zip(direction, self.lo[k], self.hi[k], strict=True):
+            for limit, upper in ((least, least > 0), (most, most < 0)):
+                if limit == 0.0:
+                    continue
+                if upper:
+                    high = min(high, d / limit)
+                elif d / limit > low:
+                    low = d / limit
+        return float(low), float(high)
 
     def direct_point(self, theta: np.ndarray, v: np.ndarray, c: float) -> Point:
         """The network with output weights v (H,), 0 where they are tiny, and hidden ones theta_k / |v_k|."""
         used = np.abs(v) > 1e-12 * float(np.abs(theta).max(initial=1e-300))
-        v = np.where(used, np.clip(v, self.out_lo, self.out_hi), 0.0)
+        v = np.clip(np.where(used, v, 0.0), self.out_lo, self.out_hi)
+        used &= v != 0.0
         w = np.where(used[:, None], theta / np.where(used, np.abs(v), 1.0)[:, None], 0.0)
         return self._assembled(v, np.clip(w, self.lo, self.hi), c)
 
@@ -148,20 +198,32 @@ class CellProblem:
                 w[k] = np.clip(direction * min(1.0 / size, float(room.min())), self.lo[k], self.hi[k])
         return self._assembled(np.clip(v, self.out_lo, self.out_hi), w, c)
 
-    def hidden_weights(self, point: Point) -> np.ndarray:
-        """(w, b) of each neuron (H, d + 1), of problems that are no restriction."""
-        assert self.hidden.weights is not None
-        assert self.hidden.bias is not None
-        w, b = (np.asarray(point.parameters[p.name], dtype=float) for p in (self.hidden.weights, self.hidden.bias))
-        return np.column_stack([w.reshape(self.neurons, -1), b.reshape(-1)])
+    def values(self, point: Point) -> tuple[np.ndarray, np.ndarray, float]:
+        """(w, b) (H, d + 1), v (H,) and c of a network, of problems that are no restriction."""
 
-    def output_weights(self, point: Point) -> np.ndarray:
-        assert self.output.weights is not None
-        v = np.asarray(point.parameters[self.output.weights.name], dtype=float).reshape(-1)
-        return v if self.rows is None else v[self.rows]
+        def get(p: Parameter | None, shape: tuple[int, ...]) -> np.ndarray:
+            if p is None:
+                return np.zeros(shape)
+            return np.asarray(p.value if p.value is not None else point.parameters[p.name], dtype=float).reshape(shape)
+
+        count = self.hidden.size
+        v = get(self.output.weights, (count, 1))
+        w = np.column_stack([get(self.hidden.weights, (count, self.x.shape[1])), get(self.hidden.bias, (count,))])
+        c = float(get(self.output.bias, (1,))[0])
+        if self.ties is not None:
+            biased = self.hidden.bias is not None
+            w, v = self.ties.reduce(w if biased else w[:, :-1], np.append(v, [[c]], axis=0))
+            w = w if biased else np.column_stack([w, np.zeros(len(w))])
+        return w, v[: self.neurons, 0], c
 
     def _assembled(self, v: np.ndarray, w: np.ndarray, c: float) -> Point:
         """Weights of this problem's neurons and inputs as a point of the whole network."""
+        c = min(max(c, self.c_lo), self.c_hi)
+        if self.ties is not None:
+            biased = self.hidden.bias is not None
+            w, outer = self.ties.expand(w if biased else w[:, :-1], np.append(v, c)[:, None])
+            w = w if biased else np.column_stack([w, np.zeros(len(w))])
+            v, c = outer[:-1, 0], float(outer[-1, 0])
         if self.rows is not None and self.inputs is not None:
             part_v, part_w = v, w
             assert self.hidden.weights is not None
@@ -169,18 +231,15 @@ class CellProblem:
             v, w = np.zeros(self.hidden.size), np.zeros((self.hidden.size, columns))
             v[self.rows] = part_v
             w[np.ix_(self.rows, np.append(self.inputs, columns - 1))] = part_w
-        values = {self.hidden.weights.name: w[:, :-1], self.output.weights.name: v[None, :]}  # type: ignore[union-attr]
-        if self.hidden.bias is not None:
-            values[self.hidden.bias.name] = w[:, -1]
-        if self.output.bias is not None:
-            values[self.output.bias.name] = np.array([min(max(c, self.c_lo), self.c_hi)])
-        return Point(values, {})
+        whole = ((self.hidden.weights, w[:, :-1]), (self.hidden.bias, w[:, -1]), (self.output.weights, v[None, :]),
+                 (self.output.bias, np.array([c])))  # fmt: skip
+        return Point({p.name: value for p, value in whole if p is not None and p.free}, {})
 
-    def _constant(self, theta: np.ndarray) -> bool:
+    def _constant(self, k: int, theta: np.ndarray) -> bool:
         """Whether nothing but the bias of a neuron is there, and neither it nor the output bias decays."""
         decay = self.decay
-        return decay is not None and self.output.bias is not None and decay.constant == 0 and decay.hidden[-1] == 0 \
-            and not np.any(theta[:-1])  # fmt: skip
+        return decay is not None and self.output.bias is not None and decay.constant == 0 \
+            and decay.hidden[k, -1] == 0 and self.ties is None and not np.any(theta[:-1])  # fmt: skip
 
     def threshold_point(self, planes: tuple[np.ndarray, ...], negated: bool) -> Point:
         """Step or sign neurons that decide positive on the union of the half-planes w.x + b > 0 (negated: off it)."""
@@ -204,16 +263,8 @@ class CellProblem:
 
     def reduced(self, point: Point) -> tuple[np.ndarray, np.ndarray, float]:
         """The inverse of `point`: theta (H, d + 1), signs (H,), c."""
-
-        def get(p: Parameter | None, default: np.ndarray) -> np.ndarray:
-            return default if p is None else np.asarray(point.parameters[p.name], dtype=float).reshape(p.shape)
-
-        count = self.neurons
-        v = get(self.output.weights, np.zeros((1, count)))[0]
-        w = get(self.hidden.weights, np.zeros((count, self.x.shape[1])))
-        b = get(self.hidden.bias, np.zeros(count))
-        theta = v[:, None] * np.column_stack([w, b])
-        return theta, np.where(v >= 0, 1.0, -1.0), float(get(self.output.bias, np.zeros(1))[0])
+        w, v, c = self.values(point)
+        return v[:, None] * w, np.where(v >= 0, 1.0, -1.0), c
 
 
 def recognise(problem: Problem) -> CellProblem | str:
@@ -222,8 +273,8 @@ def recognise(problem: Problem) -> CellProblem | str:
         return "the cells engine minimises a training loss; this spec does not"
     if problem.variables:
         return "the cells engine takes no decision variables besides the network"
-    if problem.ties or any(c.kind == "enforce" for c in problem.symmetry_claims):
-        return "the cells engine takes no enforced symmetries"
+    if any(c.kind == "enforce" for c in problem.symmetry_claims):
+        return "an enforced symmetry stands for several problems with tied weights"
     constant, terms = ex.linear_terms(problem.objective.expression)
     losses = [(c, e) for c, e in terms if isinstance(e, ex.Loss)]
     others = [(c, e) for c, e in terms if not isinstance(e, ex.Loss)]
@@ -255,9 +306,7 @@ def recognise(problem: Problem) -> CellProblem | str:
     if not network.free:
         return f"nothing is left to train in {network.name}"
     for p in network.parameters:
-        if not p.free:
-            return f"the cells engine trains all weights; {p.name} is fixed"
-        if p.kind != "real":
+        if p.free and p.kind != "real":
             return f"the cells engine takes real weights only; {p.name} has other domains"
     decay = _decay(problem, squares, network, hidden, output)
     if isinstance(decay, str):
@@ -289,6 +338,9 @@ def recognise(problem: Problem) -> CellProblem | str:
         default_margin(loss.kind) if loss.margin is None else loss.margin, 1.0 if loss.delta is None else loss.delta,
         None if decay is None else Decay(decay.hidden / factor, decay.output / factor, decay.constant / factor),
     )  # fmt: skip
+    reason = _beyond(cells, counted, bool(problem.ties)) if problem.ties or np.any(cells.apart) else None
+    if reason is not None:
+        return reason
     if hidden.activation.kind in THRESHOLD:
         if counted:
             return "the cells engine does not count weights, neurons or inputs of step and sign neurons"
@@ -299,7 +351,7 @@ def recognise(problem: Problem) -> CellProblem | str:
         if loss.kind == "errors" and cells.neurons > MOST_NEURONS:
             return f"the cells engine minimises errors of at most {MOST_NEURONS} step or sign neurons"
     if not counted:
-        return cells
+        return _tied(cells, problem) if problem.ties else cells
     found = supports(problem, cells, prices)
     return found if isinstance(found, str) else replace(cells, supports=found)
 
@@ -318,13 +370,53 @@ def _decay(problem: Problem, terms: Sequence[tuple[float, ex.Size]], network: Ne
         return 0.0 if p is None else total.get(p.name, 0.0)
 
     factors = np.append(np.full(hidden.weights.shape[1], of(hidden.weights)), of(hidden.bias))  # type: ignore[union-attr]
-    decay = Decay(factors, of(output.weights), of(output.bias))
+    price = of(output.weights)
+    decay = Decay(np.tile(factors, (hidden.size, 1)), np.full(hidden.size, price), of(output.bias))
     if hidden.activation.kind in GENERAL:
         if np.any(factors > 0):
             return f"the cells engine takes no decay of the hidden weights of {hidden.activation} neurons"
-    elif bool(np.any(factors > 0)) != (decay.output > 0):
+    elif bool(np.any(factors > 0)) != (price > 0):
         return "the cells engine takes decay of hidden and output weights together: otherwise the scale undoes it"
-    return decay if decay.output > 0 or decay.constant > 0 else None
+    return decay if price > 0 or decay.constant > 0 else None
+
+
+def _beyond(cells: CellProblem, counted: bool, tied: bool) -> str | None:
+    """Why boxes without 0, fixed weights or ties are not taken together with the rest of the problem; None if so."""
+    what = "tied weights" if tied else "boxes without 0 or fixed weights"
+    if cells.kind in ("max_error", "errors"):
+        return f"the cells engine takes no {what} with the loss {cells.kind}"
+    if counted:
+        return f"the cells engine does not count weights, neurons or inputs with {what}"
+    if cells.decay is not None and np.any(cells.decay.output > 0) and np.any(cells.apart) \
+            and cells.activation.kind in HOMOGENEOUS:  # fmt: skip
+        return "the cells engine takes no weight decay with boxes without 0 or fixed weights: it is not convex there"
+    if tied and cells.activation.kind in THRESHOLD:
+        return "the cells engine takes no tied weights of step and sign neurons"
+    return None
+
+
+def _tied(cells: CellProblem, problem: Problem) -> CellProblem | str:
+    """With one row of the arrays for each set of tied neurons: ranges are intersected, penalties added up."""
+    found = read(problem.ties, cells.hidden, cells.output)
+    if isinstance(found, str):
+        return f"the cells engine takes ties of an enforced symmetry only: {found}"
+    biased = cells.hidden.bias is not None
+    width = cells.lo.shape[1] if biased else cells.lo.shape[1] - 1
+    outer = [np.append(a, b)[:, None] for a, b in ((cells.out_lo, cells.c_lo), (cells.out_hi, cells.c_hi))]
+    ranges = found.ranges(cells.lo[:, :width], cells.hi[:, :width], *outer)
+    if ranges is None:
+        return "the ties leave a weight no value"
+    lo, hi, out_lo, out_hi = ranges
+    if not biased:  # the arrays' column of biases
+        lo, hi = (np.hstack([a, np.zeros((len(a), 1))]) for a in (lo, hi))
+    decay = cells.decay
+    if decay is not None:
+        hidden, output = found.total(decay.hidden[:, :width], np.append(decay.output, decay.constant)[:, None])
+        if not biased:
+            hidden = np.hstack([hidden, np.zeros((len(hidden), 1))])
+        decay = Decay(hidden, output[:-1, 0], decay.constant)
+    return replace(cells, ties=found, lo=lo, hi=hi, out_lo=out_lo[:-1, 0], out_hi=out_hi[:-1, 0],
+                   c_lo=float(out_lo[-1, 0]), c_hi=float(out_hi[-1, 0]), decay=decay)  # fmt: skip
 
 
 def _boxes(hidden: Layer, output: Layer) -> str | tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, float, float]:
@@ -338,8 +430,8 @@ def _boxes(hidden: Layer, output: Layer) -> str | tuple[np.ndarray, np.ndarray, 
     for name, low, high in (
         ("hidden weights and biases", lo, hi), ("output weights", out_lo, out_hi),
     ):  # fmt: skip
-        if np.any(low > 0) or np.any(high < 0):
-            return f"the cells engine takes boxes that contain 0; those of the {name} do not"
+        if np.any(low > high):
+            return f"a box of the {name} is empty"
     c_lo, c_hi = (0.0, 0.0) if output.bias is None else (float(output.bias.lo[0]), float(output.bias.hi[0]))
     if c_lo > c_hi:
         return "the box of the output bias is empty"

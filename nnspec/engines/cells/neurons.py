@@ -34,35 +34,28 @@ class Neuron:
 
     features (S, n, p): its output in each piece; cuts (n, S - 1, p): piece m lies where cuts below m are >= 0 and the
     others <= 0; cone (n, S - 1, q) and half_space (f, q): cuts, and rows that are always >= 0, on the unknowns that
-    decide the pattern. weights (d + 1, p): |v| (w, b); height (p,): |v|, 0 where the unknowns leave it open; both in
-    the problem's units.
+    decide the pattern.
     """
 
     features: np.ndarray
     cuts: np.ndarray
     cone: np.ndarray
     half_space: np.ndarray
-    weights: np.ndarray
-    height: np.ndarray
 
 
-def neuron(activation: Activation, inputs: np.ndarray, forms: np.ndarray, unit: float) -> Neuron:
-    """inputs (n, p): x or (x, 1) in normalised units; forms (d + 1, p): (w, b) of the problem in those of these units;
-    unit: that of outputs."""
+def neuron(activation: Activation, inputs: np.ndarray) -> Neuron:
+    """inputs (n, p): x or (x, 1) in normalised units."""
     n, p = inputs.shape
     zero, one = np.zeros((n, p)), np.ones((n, 1))
     if activation.kind in HOMOGENEOUS:
         slope = {"relu": 0.0, "abs": -1.0}.get(activation.kind, activation.alpha)
         cuts = inputs[:, None, :]
-        return Neuron(np.stack([slope * inputs, inputs]), cuts, cuts, np.zeros((0, p)), forms, np.zeros(p))
+        return Neuron(np.stack([slope * inputs, inputs]), cuts, cuts, np.zeros((0, p)))
     if activation.kind == "hardtanh":
         features = np.stack([np.hstack([zero, -one]), np.hstack([inputs, 0.0 * one]), np.hstack([zero, one])])
         cuts = np.stack([np.hstack([inputs, one]), np.hstack([inputs, -one])], axis=1)
-        height = np.append(np.zeros(p), 1.0)
-        weights = np.hstack([forms, np.zeros((len(forms), 1))])
-        return Neuron(features, cuts, cuts, height[None, :], weights, unit * height)
+        return Neuron(features, cuts, cuts, np.append(np.zeros(p), 1.0)[None, :])
     if activation.kind in THRESHOLD:
         low = -one if activation.kind == "sign" else 0.0 * one
-        return Neuron(np.stack([low, one]), np.zeros((n, 1, 1)), inputs[:, None, :], np.zeros((0, p)),
-                      np.zeros((len(forms), 1)), np.array([unit]))  # fmt: skip
+        return Neuron(np.stack([low, one]), np.zeros((n, 1, 1)), inputs[:, None, :], np.zeros((0, p)))
     raise ValueError(f"no pieces for the activation {activation.kind}")

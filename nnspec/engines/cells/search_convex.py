@@ -38,6 +38,10 @@ RIDGE = 1e-9
 LEAF_GOAL = 1e-9
 """Relative gap to which the convex problem of a leaf is solved: a thousandth of the usual gap of the whole."""
 
+OUTSIDE = 1e-8
+"""By how much an iterate may be outside of a box, in normalised units; the network that is reported is moved inside and
+evaluated again. Interior-point iterates end at some 1e-9."""
+
 NODE_GOAL = -0.02
 """An inner node's problem is left once a value below the cut-off is known and the bound is within so much of it."""
 
@@ -63,7 +67,8 @@ class Rows(NamedTuple):
 
 
 class Price(NamedTuple):
-    """Norms |blocks[b] z| times nu[b], squares of rows p_y - p_rows z. Boxes: boxes z >= box_rhs.
+    """Norms |blocks[b] z| times nu[b], squares of rows p_y - p_rows z. Boxes: boxes z >= box_rhs, with multipliers of
+    at most box_hi, or boxes z = box_rhs where box_kappa > 0 (see `form`).
 
     inverses (b, P, w): those of the blocks, so that z - inverses[b] blocks[b] z has no norm b.
     """
@@ -76,6 +81,8 @@ class Price(NamedTuple):
     p_kappa: np.ndarray
     boxes: np.ndarray
     box_rhs: np.ndarray
+    box_hi: np.ndarray
+    box_kappa: np.ndarray
     reach: np.ndarray
 
 
@@ -137,6 +144,30 @@ def piece_of(cuts: np.ndarray, z: np.ndarray) -> int:
         if value >= 0.0:
             piece = c + 1
     return piece
+
+
+@compiled
+def within(price: Price, z: np.ndarray, slack: float) -> bool:
+    """Whether z is in all boxes but for `slack`."""
+    for i in range(price.boxes.shape[0]):
+        value = slack - price.box_rhs[i]
+        for j in range(price.boxes.shape[1]):
+            value += price.boxes[i, j] * z[j]
+        if not value >= 0.0 or (price.box_kappa[i] > 0.0 and value > 2.0 * slack):
+            return False
+    return True
+
+
+@compiled
+def snap(price: Price, z: np.ndarray) -> None:
+    """Move z onto fixed weights (rows of size 1, orthogonal to each other), which are steep squares in its problem."""
+    for i in range(price.boxes.shape[0]):
+        if price.box_kappa[i] > 0.0:
+            value = price.box_rhs[i]
+            for j in range(price.boxes.shape[1]):
+                value -= price.boxes[i, j] * z[j]
+            for j in range(price.boxes.shape[1]):
+                z[j] += value * price.boxes[i, j]
 
 
 @compiled
@@ -443,7 +474,9 @@ def search_convex(rows: Rows, cones: Cones, price: Price, frame: Frame, prefix: 
     for i in range(price.boxes.shape[0]):
         a_rows[count_p + i] = price.boxes[i]
         a_y[count_p + i] = price.box_rhs[i]
-        a_hi[count_p + i] = np.inf
+        a_lo[count_p + i] = -np.inf if price.box_kappa[i] > 0.0 else 0.0
+        a_hi[count_p + i] = price.box_hi[i]
+        a_kappa[count_p + i] = price.box_kappa[i]
 
     for j in range(size):
         path.lower[0, j, j] = RIDGE
@@ -590,6 +623,7 @@ def search_convex(rows: Rows, cones: Cones, price: Price, frame: Frame, prefix: 
         if leaf:
             found.counts[1] += 1
             network[:size] = z
+            snap(price, network)
             if frame.strict > 0.0:
                 thin = False
                 for k in range(neurons):
@@ -599,7 +633,7 @@ def search_convex(rows: Rows, cones: Cones, price: Price, frame: Frame, prefix: 
                     continue
             loss = network_loss(rows, network, losses) + penalty(price, network)
             loss = tidy(rows, price, network, loss, losses, trial)
-            if loss < found.incumbent[0]:
+            if loss < found.incumbent[0] and within(price, network, OUTSIDE):
                 found.incumbent[0] = loss
                 found.incumbent[1] = 1.0
                 found.z[:] = network

@@ -152,5 +152,5 @@ def restrict(cells: CellProblem, support: Support) -> CellProblem:
         lo=np.where(mask, cells.lo[chosen], 0.0), hi=np.where(mask, cells.hi[chosen], 0.0),
         out_lo=np.where(used, cells.out_lo[rows], 0.0), out_hi=np.where(used, cells.out_hi[rows], 0.0),
         c_lo=cells.c_lo if support.constant else 0.0, c_hi=cells.c_hi if support.constant else 0.0,
-        supports=(), rows=rows, inputs=inputs, decay=None if cells.decay is None else cells.decay.of_inputs(inputs),
+        supports=(), rows=rows, inputs=inputs, decay=None if cells.decay is None else cells.decay.of(rows, inputs),
     )  # fmt: skip

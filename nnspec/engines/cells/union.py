@@ -29,6 +29,9 @@ from nnspec.problem.evaluate import objective
 from nnspec.problem.problem import Point, Problem
 from nnspec.tolerances import GAP_ABSOLUTE, proven
 
+ABSOLUTE = 0.99 * GAP_ABSOLUTE
+"""With room for the rounding between the problem's units and those of the search."""
+
 
 class Part(Protocol):
     """One restricted problem: its search, a proven bound on its objective, and the way between the two."""
@@ -112,11 +115,11 @@ def parts_of(cells: CellProblem, limits: Limits, began: float, stop: threading.E
         elif cells.general:
             for signs in sign_vectors(problem):
                 form = make(problem, signs)
-                parts.append(SignPart(form, ConvexSearch(form, 0.99 * limits.gap, GAP_ABSOLUTE / form.unit, threads,
+                parts.append(SignPart(form, ConvexSearch(form, 0.99 * limits.gap, ABSOLUTE / form.unit, threads,
                                                          limits.seed, **options)))  # fmt: skip
         else:
             normal = normalise(problem)
-            absolute = GAP_ABSOLUTE / (problem.scale * normal.unit_loss)
+            absolute = ABSOLUTE / (problem.scale * normal.unit_loss)
             parts.append(SupportPart(problem, normal, Search(normal, problem.neurons, 0.99 * limits.gap, absolute,
                                                              threads, limits.seed, **options)))  # fmt: skip
     return parts

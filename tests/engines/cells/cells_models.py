@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
+import pytest
 
 from nnspec.problem import expression as ex
 from nnspec.problem.data import DataSet
+from nnspec.problem.evaluate import objective, violations
 from nnspec.problem.network import Activation, Layer, Network, Parameter
 from nnspec.problem.problem import Objective, Problem
 
@@ -37,6 +40,34 @@ def training(x, y, neurons=1, activation="relu", kind="sse", weights=INF, biases
         objective = ex.Sum((objective, ex.Product((ex.Constant(decay), size))))
     data = DataSet("D", x, np.asarray(y, dtype=float).reshape(-1, 1), weights=counts)
     return Problem("test", {"f": network}, {"D": data}, {}, Objective("minimize", objective))
+
+
+def boxed(p, **ranges):
+    """The problem with other ranges (lo, hi): w and b of hidden weights and biases, v and c of the output."""
+    f = p.networks["f"]
+    hidden, out = f.layers[1:]
+
+    def put(parameter, name):
+        if parameter is None or name not in ranges:
+            return parameter
+        lo, hi = (np.array(np.broadcast_to(np.asarray(a, dtype=float), parameter.shape)) for a in ranges[name])
+        return replace(parameter, lo=lo, hi=hi)
+
+    hidden = replace(hidden, weights=put(hidden.weights, "w"), bias=put(hidden.bias, "b"))
+    out = replace(out, weights=put(out.weights, "v"), bias=put(out.bias, "c"))
+    return replace(p, networks={"f": replace(f, layers=(f.layers[0], hidden, out))})
+
+
+def agree(p, out, other, proven=True):
+    """The intervals [bound, objective] of the engine and of another one meet; the engine's network is what it says."""
+    assert objective(p, out.point) == pytest.approx(out.objective, abs=1e-12)
+    assert not violations(p, out.point, 1e-9)
+    assert out.bound <= out.objective + 1e-12
+    slack = 2e-5 * max(1.0, abs(out.objective))
+    if other.objective is not None:
+        assert out.bound <= other.objective + slack, "the engine's bound is above a network of the other one"
+    if proven and other.bound is not None:
+        assert other.bound <= out.objective + slack, "the other engine proved that the engine's network does not exist"
 
 
 def teacher(n, d=2, seed=1):

@@ -187,12 +187,12 @@ def refusals():
     yield "negative", replace(p, objective=Objective("minimize", ex.Product((ex.Constant(-1.0), loss))))
     yield "constraint", replace(p, constraints=(Constraint(ex.Comparison("<=", size, ex.Constant(1.0))),))
     yield "variable", replace(p, variables={"t": Variable("t", 0, 1)})
-    yield "tie", replace(p, ties=(Tie(("f.h.weights", 0), ("f.h.weights", 1)),))
+    yield "tie of a bias", replace(p, ties=(Tie(("f.out.bias", 0), ("f.h.bias", 1)),))
     yield "other network", replace(p, networks={"f": f, "g": replace(f, name="g")})
     yield "smooth", replace(p, networks=layers(activation=Activation("tanh")))
     yield "integer", replace(p, networks=layers(weights=Parameter.box("f.h.weights", (2, 2), -1, 1, "int")))
-    yield "fixed", replace(p, networks=layers(bias=Parameter.constant("f.h.bias", np.zeros(2))))
-    yield "box without 0", replace(p, networks=layers(bias=Parameter.box("f.h.bias", (2,), 1, 2)))
+    empty = Parameter("f.h.bias", (2,), np.ones(2), np.zeros(2))
+    yield "empty box", replace(p, networks=layers(bias=empty))
     yield "logistic", replace(p, objective=Objective("minimize", ex.Loss("logistic", "f", "D")))
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from nnspec.engines.cells.driver import Search, polytope_room
 from nnspec.engines.cells.form import Doll, Form, build
 from nnspec.engines.cells.instance import Subtree, cone_coordinates
-from nnspec.engines.cells.local_convex import descend_convex, multistart_convex
+from nnspec.engines.cells.local_convex import descend_convex, descend_squares, multistart_convex
 from nnspec.engines.cells.search_convex import (
     BUDGET,
     OUTSIDE,
@@ -73,6 +73,7 @@ class Convex:
                 ) -> tuple[float, np.ndarray, int]:  # fmt: skip
         """A good network on the samples `index`: from the zero network, from z, and from random ones."""
         f, rows, price = self.form, self.rows(index), self.price
+        plain = f.squared and not f.penalised
         best = np.zeros(f.numbers)
         incumbent = np.array([np.inf])
         for candidate in (np.zeros(f.numbers), z):
@@ -82,10 +83,10 @@ class Convex:
             value = self.loss(moved, 0, index)
             if value < incumbent[0]:
                 incumbent[0], best = value, moved.copy()
-            value = descend_convex(moved, rows, price, 30)
+            value = descend_squares(moved, rows, price, 100) if plain else descend_convex(moved, rows, price, 30)
             if value < incumbent[0]:
                 incumbent[0], best = value, moved
-        multistart_convex(starts, seed + len(index), best, incumbent, rows, price, self.control)
+        multistart_convex(starts, seed + len(index), plain, best, incumbent, rows, price, self.control)
         return float(incumbent[0]), best, 0
 
     def margin(self) -> np.ndarray:

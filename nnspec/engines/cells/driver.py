@@ -27,6 +27,8 @@ from nnspec.engines.cells.normal import Normal
 from nnspec.engines.cells.work import Effort, explore_subtree
 
 DOLL_GAP = 1e-3
+SLACK = 1.0
+"""Part of the distance from the ceiling to the own incumbent that the bounds of subsets may miss."""
 LEVELS = 0.5
 """Largest ratio of a used subset's size to that of the next one."""
 ROUND = 16
@@ -235,12 +237,20 @@ class Search:
 
     # -- one doll --------------------------------------------------------------------------------------------------
     def prove(self, instance: Instance, whole: bool) -> float:
-        """A lower bound of the optimum on the instance's samples, within the gap of the incumbent."""
+        """A lower bound of the optimum on the instance's samples, within the gap of the incumbent.
+
+        Some samples' optimum is at most that of all. Where theirs is expected above what all may cost, that is to be
+        proven, and ends the search; else the gap of a subset is a part of what all may miss.
+        """
         s = self.state
-        gap = self.gap if whole else max(DOLL_GAP, self.gap)
         assert s.open is not None
         assert s.theta is not None
-        incumbent = min(self.kernel.loss(s.theta, s.signs, instance.index), self.ceiling if whole else np.inf)
+        top = min(s.best_loss, self.ceiling)
+        incumbent = self.kernel.loss(s.theta, s.signs, instance.index)
+        gap = self.gap
+        if not whole and incumbent < top:
+            gap = max(DOLL_GAP, self.gap, SLACK * (1.0 - top / s.best_loss))
+        incumbent = min(incumbent, top)
         budget = FIRST_BUDGET
         while s.open:
             self.check()

@@ -11,6 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from nnspec.engines.cells.interior import minimise
+from nnspec.engines.cells.quadratic import absorb, back_substitute
 from nnspec.engines.cells.search_convex import Price, Rows, network_loss, penalty, piece_of, snap, tidy, within
 from nnspec.engines.compiled import compiled
 
@@ -85,9 +86,54 @@ def descend_convex(z: np.ndarray, rows: Rows, price: Price, steps: int) -> float
 
 
 @compiled
-def multistart_convex(starts: int, seed: int, best: np.ndarray, incumbent: np.ndarray, rows: Rows, price: Price,
-                      control: np.ndarray) -> None:  # fmt: skip
-    """Improve `best` and incumbent[0] by `starts` descents from random patterns."""
+def descend_squares(z: np.ndarray, rows: Rows, price: Price, steps: int) -> float:
+    """`descend_convex` for squares without a penalty: damped least squares (Levenberg, Marquardt)."""
+    neurons, n, size = rows.features.shape[0], rows.y.shape[0], rows.features.shape[3]
+    features, base, y = rows.features, rows.base, rows.y
+    lower, q = np.zeros((size, size)), np.zeros(size)
+    step, row, losses = np.zeros(size), np.zeros(size), np.zeros(n)
+    trial = z.copy()
+    loss = network_loss(rows, z, losses) if within(price, z, 1e-9) else np.inf
+    damping = 1e-2
+    for _ in range(steps):
+        lower[:, :] = 0.0
+        q[:] = 0.0
+        for j in range(size):
+            lower[j, j] = damping
+        for i in range(n):
+            residual = y[i]
+            for j in range(size):
+                row[j] = base[i, j]
+            for k in range(neurons):
+                piece = piece_of(rows.cuts[k, i], z)
+                for j in range(size):
+                    row[j] += features[k, piece, i, j]
+            for j in range(size):
+                residual -= row[j] * z[j]
+            absorb(lower, q, row, residual)
+        back_substitute(lower, q, step)
+        for j in range(size):
+            trial[j] = z[j] + step[j]
+        snap(price, trial)
+        value = network_loss(rows, trial, losses) if within(price, trial, 1e-9) else np.inf
+        if value < loss:
+            done = loss - value < 1e-9 * loss
+            z[:size] = trial[:size]
+            loss = value
+            damping = max(damping * 0.3, 1e-7)
+            if done:
+                break
+        else:
+            damping *= 4.0
+            if damping > 1e4:
+                break
+    return loss
+
+
+@compiled
+def multistart_convex(starts: int, seed: int, plain: bool, best: np.ndarray, incumbent: np.ndarray, rows: Rows,
+                      price: Price, control: np.ndarray) -> None:  # fmt: skip
+    """Improve `best` and incumbent[0] by `starts` descents from random patterns; plain: see `descend_squares`."""
     np.random.seed(seed)
     neurons, n, size = rows.features.shape[0], rows.y.shape[0], best.shape[0]
     z = np.zeros(size)
@@ -106,7 +152,7 @@ def multistart_convex(starts: int, seed: int, best: np.ndarray, incumbent: np.nd
                     last = j
             if last >= 0:
                 z[last] -= (value + 0.01 * np.random.normal()) / rows.cuts[k, i, 0, last]
-        loss = descend_convex(z, rows, price, 30)
+        loss = descend_squares(z, rows, price, 100) if plain else descend_convex(z, rows, price, 30)
         if loss < incumbent[0]:
             incumbent[0] = loss
             best[:] = z

@@ -11,12 +11,26 @@ from __future__ import annotations
 
 import numpy as np
 
-from nnspec.engines.compiled import compiled
+from nnspec.engines.compiled import compiled, linked
 
 SOLVED, CUT, INFEASIBLE, FAILED = 0, 1, 2, 3
 VIOLATION = 1e-11
 """Violation of a row (of unit size, in normalised data) that counts as none. The incumbent's loss is recomputed from
 the network itself, so this is no source of optimism: a violated sign costs at most its own size in the loss."""
+
+
+LEAF_RIDGE = 1e-7
+"""Root of the ridge in constrained problems, where the factor is inverted; centred at theta0 it costs the bound
+2 LEAF_RIDGE^2 |theta - theta0| 2 reach."""
+
+
+def _signature() -> object:
+    from numba import float64, int64, types
+
+    vector, matrix = float64[::1], float64[:, ::1]
+    return types.Tuple((int64, float64))(
+        int64, matrix, vector, float64, matrix, vector, int64, float64, float64, vector
+    )
 
 
 @compiled
@@ -212,3 +226,31 @@ def constrained(lower: np.ndarray, q: np.ndarray, rss: float, rows: np.ndarray, 
             if slack >= 0.0:  # rounding has eaten the violation: the multipliers no longer certify the next values
                 return FAILED, value, count
     return FAILED, value, count
+
+
+@linked(_signature())
+def bounded(size: int, lower: np.ndarray, q: np.ndarray, rss: float, rows: np.ndarray, rhs: np.ndarray, m: int,
+            reach: float, cutoff: float, z: np.ndarray) -> tuple[int, float]:  # fmt: skip
+    """A lower bound of rss + |L'z' - q|^2 under rows[:m] z' >= rhs[:m], |z'| <= reach, and the z where it is taken:
+
+        rss + |L'z' - q|^2 >= bound + |L'(z' - z)|^2,
+
+    since the iterates of the method are minimisers under some of the inequalities as equations with multipliers of the
+    right sign. L may be singular up to rounding: a ridge about 0 is added, for which the bound pays.
+    """
+    work_lower = lower[:size, :size].copy()
+    work_q = q[:size].copy()
+    row = np.zeros(size)
+    for j in range(size):
+        row[:] = 0.0
+        row[j] = LEAF_RIDGE
+        left = absorb(work_lower, work_q, row, 0.0)
+        rss += left * left
+    multipliers = np.zeros(size + 1)
+    active = np.zeros(size + 1, dtype=np.int64)
+    status, value, _ = constrained(work_lower, work_q, rss, rows, rhs, m, cutoff, z, 20 * size + 200, multipliers,
+                                   active)  # fmt: skip
+    norm = 0.0
+    for j in range(size):
+        norm += z[j] * z[j]
+    return status, value - 4.0 * LEAF_RIDGE**2 * np.sqrt(norm) * reach

@@ -170,7 +170,7 @@ def choose(t: int, pieces: int, samples: Samples, cones: Cones, frame: Frame, bo
     for at in range(t, frame.block[t]):
         i = order[at]
         for k in range(neurons):
-            pieces_allowed(t, i, k, pieces, cones, allowed)
+            pieces_allowed(t, i, k, pieces, 0.0, cones, allowed)
         count, least = 0, np.inf
         for code in range(pieces**neurons):
             left, ok = code, True
@@ -259,7 +259,7 @@ def explore(bound: Any, samples: Samples, cones: Cones, frame: Frame, prefix: np
                         continue
                     order[t], order[at] = order[at], order[t]
                 for k in range(neurons):
-                    pieces_allowed(t, order[t], k, pieces, cones, allowed)
+                    pieces_allowed(t, order[t], k, pieces, 0.0, cones, allowed)
                 count = 0
                 for code in range(combos):
                     left = code

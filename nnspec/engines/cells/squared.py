@@ -16,16 +16,11 @@ from nnspec.engines.cells import loss as ls
 from nnspec.engines.cells import quadratic as qp
 from nnspec.engines.cells.loss import CUT, FAILED, SOLVED
 from nnspec.engines.cells.normal import REACH, ROUNDING, Normal
-from nnspec.engines.cells.quadratic import absorb, constrained, increment
+from nnspec.engines.cells.quadratic import LEAF_RIDGE, absorb, constrained, increment
 from nnspec.engines.compiled import body
 
 RIDGE = 1e-9
 """Square root of the ridge that keeps the triangular factor regular; the bound pays RIDGE^2 reach^2 for it."""
-
-LEAF_RIDGE = 1e-7
-"""The same in constrained problems, where the factor is inverted; centred at theta0 it costs the bound
-2 LEAF_RIDGE^2 |theta - theta0| 2 reach."""
-
 
 class Squares(NamedTuple):
     """sum r_i^2; multiplicities are in the rows."""

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from nnspec.engines.cells.polytope import clip, simplex, span
+from nnspec.engines.cells.polytope import clip, simplex
 from nnspec.engines.compiled import compiled
 
 
@@ -55,22 +55,28 @@ def make_cones(cuts: np.ndarray, eps: np.ndarray, inverse: np.ndarray, fixed: in
 
 
 @compiled
-def pieces_allowed(t: int, i: int, k: int, pieces: int, cones: Cones, allowed: np.ndarray) -> None:
-    """Write into allowed[k] whether neuron k can have each piece at sample i, given t pieces before."""
-    cuts, eps = cones.cuts, cones.eps
+def pieces_allowed(t: int, i: int, k: int, pieces: int, strict: float, cones: Cones, allowed: np.ndarray) -> None:
+    """Write into allowed[k] whether neuron k can have each piece at sample i, given t pieces before: up to the cut's
+    relaxation or, if `strict` > 0, by as much."""
     for m in range(pieces):
         allowed[k, m] = True
     if t < cones.basis:
         return
-    depth = cones.pointer[k, t] // pieces
-    slot = cones.pointer[k, t] % pieces
+    cuts, eps, vertices = cones.cuts, cones.eps, cones.vertices
+    depth, slot = divmod(cones.pointer[k, t], pieces)
     for c in range(pieces - 1):
-        low, high = span(cuts[i, c], cones.vertices[k, depth, slot], cones.counts[k, depth, slot])
-        if high < -eps[i, c]:
-            for m in range(c + 1, pieces):
-                allowed[k, m] = False
-        if low > eps[i, c]:
-            for m in range(c + 1):
+        need = strict if strict > 0.0 else -eps[i, c]
+        below, above = False, False
+        for v in range(cones.counts[k, depth, slot]):
+            value = 0.0
+            for j in range(cuts.shape[2]):
+                value += cuts[i, c, j] * vertices[k, depth, slot, v, j]
+            above = above or value >= need
+            below = below or value <= -need
+            if above and below:
+                break
+        for m in range(pieces):
+            if (m > c and not above) or (m <= c and not below):
                 allowed[k, m] = False
 
 

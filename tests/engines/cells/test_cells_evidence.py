@@ -60,7 +60,8 @@ def test_piecewise_linear_losses(tmp_path: Path, kind: str, boxes: dict[str, flo
     report = verify(tmp_path / "e.gz")
     assert report.objective == pytest.approx(out.objective, rel=1e-9)
     assert report.bound == pytest.approx(out.objective, rel=1e-5)
-    assert report.certificates > 50
+    # the largest error of a few samples is that of all: a short proof
+    assert report.certificates > (20 if kind == "max_error" else 50)
     assert out.objective > 1e-3
     content = json.loads(gzip.decompress((tmp_path / "e.gz").read_bytes()))
     for forgery in ("a higher statement", "a missing subtree", "no certificate", "other multipliers"):

@@ -22,6 +22,11 @@ Part = tuple[str, str]
 """An engine and the name of one of its parts."""
 
 
+def processors() -> int:
+    """How many processors this process may use; not all systems say it, then all that there are."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def parts(engine: str) -> tuple[str, ...]:
     """What there is to compile of an engine; each part can be compiled in a process of its own."""
     found: tuple[str, ...] = importlib.import_module(f"nnspec.engines.{engine}.ahead").PARTS
@@ -35,7 +40,7 @@ def compile_parts(wanted: Iterable[Part], at_once: int | None = None) -> list[Pa
     The processes are not ended if this one is: what they compile serves the next solve.
     """
     waiting = list(wanted)
-    most = at_once or len(os.sched_getaffinity(0))
+    most = at_once or processors()
     running: list[tuple[Part, subprocess.Popen]] = []
     failed: list[Part] = []
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from nnspec.engines.ahead import compile_parts, parts
+from nnspec.engines.ahead import compile_parts, parts, processors
 from nnspec.engines.boxes import ahead
 from nnspec.engines.cells import CellsEngine
 from nnspec.language.load import load_problem
@@ -57,6 +57,11 @@ def test_a_tiny_problem_is_solved_uncompiled(tmp_path: Path) -> None:
 def test_parts_have_an_engine_and_failures_are_reported() -> None:
     assert parts("boxes")
     assert compile_parts([("boxes", "no such part")]) == [("boxes", "no such part")]
+
+
+def test_processors_without_affinity(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(os, "sched_getaffinity")
+    assert processors() == os.cpu_count()
 
 
 @pytest.mark.parametrize("part", parts("cells"))

@@ -8,7 +8,6 @@ short).
 from __future__ import annotations
 
 import math
-import os
 import threading
 import time
 import zipfile
@@ -18,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
+from nnspec.engines.ahead import processors
 from nnspec.engines.boxes import certificate, local, search
 from nnspec.engines.boxes import model as form
 from nnspec.engines.boxes.domain import domain, roots
@@ -102,7 +102,7 @@ class Driver:
         self.finished = math.inf  # least bound of the boxes that are done
         self.certified = -math.inf  # bound of the certificate: open boxes get new u for it, which may prove more
         self.nodes = 0
-        self.threads = limits.threads or len(os.sched_getaffinity(0))
+        self.threads = limits.threads or processors()
         self.pools: list[Pool] = []
         self.reported = 0.0
         self.messages: list[str] = []

@@ -175,7 +175,7 @@ minimize sse(f, D)
 def test_proofs_of_the_cells_engine(nnspec, tmp_path):
     (tmp_path / "r.nns").write_text(RELU)
     assert nnspec("solve", "r.nns", "--engine", "cells", "--certificate", "proof.gz").status == 0
-    ended = nnspec("verify", "proof.gz", "--spec", "r.nns")
+    ended = nnspec("verify", "proof.gz", "r.nns")
     assert ended.status == 0
     assert "it is a proof about this spec" in ended.out
     for old, new in (("0.9", "0.8"), ("biases in -2..2", "biases in -3..3"), ("relu", "abs")):
@@ -184,5 +184,11 @@ def test_proofs_of_the_cells_engine(nnspec, tmp_path):
     content = bytearray((tmp_path / "proof.gz").read_bytes())
     (tmp_path / "cut.gz").write_bytes(content[: len(content) // 2])
     assert nnspec("verify", "cut.gz").status == 1
+    assert nnspec("verify", "proof.gz", "r.nns", "--spec", "r.nns").status == 2
+    decayed = RELU.replace("minimize sse(f, D)", "minimize huber(f, D) + 0.02 * l2(f)\nconstraint few: neurons(f) <= 1")
+    (tmp_path / "d.nns").write_text(decayed)
+    assert nnspec("solve", "d.nns", "--engine", "cells", "--certificate", "d.gz").status == 0
+    assert nnspec("verify", "d.gz", "d.nns").status == 0
+    assert nnspec("verify", "d.gz", "r.nns").status == 1
     ended = nnspec("solve", "r.nns", "--engine", "cells", "--checkpoint", "state")
     assert (ended.status, "writes no checkpoint" in ended.err) == (1, True)

@@ -19,21 +19,20 @@ from nnspec.engines.compiled import refresh
 from nnspec.engines.interface import Limits, OnProgress, Outcome, Progress, Status
 from nnspec.errors import UnsupportedError
 from nnspec.problem.evaluate import objective
-from nnspec.problem.network import Parameter
 from nnspec.problem.problem import Point, Problem
 from nnspec.symmetry import enforced, expand
 from nnspec.tolerances import GAP_ABSOLUTE, proven
 
 if TYPE_CHECKING:
+    from nnspec.engines.cells.claims import PartProof
     from nnspec.engines.cells.driver import State
-    from nnspec.engines.cells.normal import Normal
 
 
 MEMORY = 4000.0
 """Megabytes for the half-planes of `errors` where the user gives no limit."""
 
 
-_WITHOUT_FILES = "the search under limits on numbers of weights, with weight decay, huber, squared_hinge or errors"
+_WITHOUT_CHECKPOINT = "the search under limits on numbers of weights, with weight decay, huber, squared_hinge or errors"
 
 
 class CellsEngine:
@@ -68,7 +67,7 @@ class CellsEngine:
             raise ValueError(cells)
         refresh(Path(__file__).parent)
         if cells.planar:
-            return _solve_errors(problem, cells, limits, on_progress, stop)
+            return _solve_errors(problem, cells, limits, on_progress, stop, self.evidence)
         if cells.supports or cells.general or cells.kind == "errors":
             return _solve_union(problem, cells, limits, start, on_progress, stop, self.evidence, self.checkpoint)
         return _solve(problem, cells, limits, start, on_progress, stop, self.evidence, self.checkpoint)
@@ -78,6 +77,7 @@ def _solve(problem: Problem, cells: CellProblem, limits: Limits, start: tuple[Po
            on_progress: OnProgress | None, stop: threading.Event | None, path: str | Path | None,
            checkpoint: str | Path | None) -> Outcome:  # fmt: skip
     from nnspec.engines.cells.checkpoint import load, save
+    from nnspec.engines.cells.claims import PartProof, all_signs, raw_proofs
     from nnspec.engines.cells.driver import Search, Stopped
     from nnspec.engines.cells.normal import REACH, denormalise, normalise, renormalise
 
@@ -144,27 +144,23 @@ def _solve(problem: Problem, cells: CellProblem, limits: Limits, start: tuple[Po
     if not search.enough:
         messages = ("the memory limit leaves no room for the cells of the first samples",)
     if path is not None and status is Status.OPTIMAL:
-        message = _write(path, cells, normal, search.state, point, value, evidence)
+        proof = PartProof(all_signs(cells.neurons), *raw_proofs(normal, search.state))
+        message = _write(path, problem, cells, [proof], point, value, evidence)
         messages = () if message is None else (message,)
     return Outcome(status, point, value, bound, time.monotonic() - began, search.state.nodes, "cells",
                    evidence=evidence, messages=messages)  # fmt: skip
 
 
-def _write(path: str | Path, cells: CellProblem, normal: Normal, state: State, point: Point, value: float,
+def _write(path: str | Path, problem: Problem, cells: CellProblem, parts: list[PartProof], point: Point, value: float,
            evidence: dict[str, object]) -> str | None:  # fmt: skip
     """Write the evidence file; the reason if there is none."""
-    from nnspec.engines.cells.evidence import TooLarge, write_evidence
-    from nnspec.engines.cells.normal import REACH
+    from nnspec.engines.cells.evidence import Unwritten, write_evidence
 
-    def get(p: Parameter | None, shape: tuple[int, ...]) -> np.ndarray:
-        return np.zeros(shape) if p is None else np.asarray(point.parameters[p.name]).reshape(shape)
-
-    count, columns = cells.lo.shape
-    hidden = np.column_stack([get(cells.hidden.weights, (count, columns - 1)), get(cells.hidden.bias, (count,))])
-    network = (hidden, get(cells.output.weights, (count,)), float(get(cells.output.bias, (1,))[0]))
+    network = cells.values(point)
+    about = {"name": problem.name, "hashes": dict(problem.hashes)}
     try:
-        bound = write_evidence(path, cells, normal, state.order, state.proofs, network, value, REACH)
-    except (TooLarge, ValueError) as e:
+        bound = write_evidence(path, cells, parts, network, value, about)
+    except Unwritten as e:
         return f"no evidence file: {e}"
     evidence["file"] = str(path)
     evidence["bound of the file"] = bound
@@ -178,15 +174,24 @@ def _solve_union(problem: Problem, cells: CellProblem, limits: Limits, start: tu
     from nnspec.engines.cells.union import Union
 
     if checkpoint is not None and Path(checkpoint).exists():
-        raise CheckpointError(f"{checkpoint}: {_WITHOUT_FILES} keeps no checkpoints")
-    out = Union(problem, cells, limits, on_progress, stop).run(start)
-    missing = [(path, "evidence file"), (checkpoint if out.status is not Status.OPTIMAL else None, "checkpoint")]
-    more = tuple(f"no {what}: {_WITHOUT_FILES} keeps none" for p, what in missing if p is not None)
+        raise CheckpointError(f"{checkpoint}: {_WITHOUT_CHECKPOINT} keeps no checkpoints")
+    union = Union(problem, cells, limits, on_progress, stop)
+    out = union.run(start)
+    more = []
+    if checkpoint is not None and out.status is not Status.OPTIMAL:
+        more.append(f"no checkpoint: {_WITHOUT_CHECKPOINT} keeps none")
+    if path is not None and out.status is Status.OPTIMAL:
+        assert out.point is not None
+        assert out.objective is not None
+        evidence = dict(out.evidence)
+        message = _write(path, problem, cells, union.proofs(), out.point, out.objective, evidence)
+        more += [] if message is None else [message]
+        out = replace(out, evidence=evidence)
     return replace(out, messages=(*out.messages, *more))
 
 
 def _solve_errors(problem: Problem, cells: CellProblem, limits: Limits, on_progress: OnProgress | None,
-                  stop: threading.Event | None) -> Outcome:  # fmt: skip
+                  stop: threading.Event | None, path: str | Path | None) -> Outcome:  # fmt: skip
     from nnspec.engines.cells.errors import fewest_errors
 
     began = time.monotonic()
@@ -219,9 +224,13 @@ def _solve_errors(problem: Problem, cells: CellProblem, limits: Limits, on_progr
     seconds = time.monotonic() - began
     if on_progress is not None:
         on_progress(Progress(seconds, value, min(bound, value), 0, point))
-    messages = ("the half-planes do not fit into the memory limit",) if region.exhausted else ()
-    return Outcome(status, point, value, min(bound, value), seconds, 0, "cells",
-                   evidence={"method": "enumeration of maximal half-planes"}, messages=messages)  # fmt: skip
+    messages: tuple[str, ...] = ("the half-planes do not fit into the memory limit",) if region.exhausted else ()
+    evidence: dict[str, object] = {"method": "enumeration of maximal half-planes"}
+    if path is not None and status is Status.OPTIMAL:
+        message = _write(path, problem, cells, [], point, value, evidence)
+        messages = messages if message is None else (*messages, message)
+    return Outcome(status, point, value, min(bound, value), seconds, 0, "cells", evidence=evidence,
+                   messages=messages)  # fmt: skip
 
 
 __all__ = ["CellProblem", "CellsEngine"]

@@ -1,295 +1,289 @@
-"""Writes the proof of a solved problem as a file that `verify` re-checks without the engine.
+"""Writes the proof of a solved problem as a file that `verify` re-checks without the engine (see `proof.statement`).
 
-Losses are squared or piecewise linear.
-
-The engine's run gives the order of the samples and the values proven for its nested subsets; the trees are built again
-here, in plain Python on the original data, with a certificate at every node that is closed. Meant for small problems: a
-node costs about a millisecond.
+The engine's run gives the parts, the order of the samples and the values proven for its nested subsets. The trees are
+built again here, in plain Python with the compiled interior-point method, with a certificate at every node that is
+closed. Each one is tried on the verifier's own arithmetic before it is written. Meant for small problems: a node costs
+half a millisecond.
 """
 
 from __future__ import annotations
 
 import gzip
-import itertools
 import json
+from dataclasses import dataclass, field
+from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from scipy.optimize import nnls
 
-from nnspec.engines.cells.model import LINEAR, SQUARED, CellProblem
-from nnspec.engines.cells.multipliers import multipliers
-from nnspec.engines.cells.normal import Normal
-from nnspec.engines.cells.quadratic import SOLVED, absorb, constrained
-from nnspec.engines.cells.verify import VERSION, digest
+from nnspec.engines.cells.claims import PartProof
+from nnspec.engines.cells.duals import Duals
+from nnspec.engines.cells.model import CellProblem
+from nnspec.engines.cells.neurons import THRESHOLD
+from nnspec.engines.cells.proof import halfplanes
+from nnspec.engines.cells.proof.bounds import Signs
+from nnspec.engines.cells.proof.exact import nonnegative_dependence
+from nnspec.engines.cells.proof.statement import VERSION, digest, prover_of, support_of
+from nnspec.engines.cells.proof.training import Training, read
+from nnspec.engines.cells.proof.tree import Path as NodePath
+from nnspec.engines.cells.proof.tree import Prover
 
 SLACK = 1e-7
 """Relative amount by which the written claims stay below the engine's, so that exact re-checking has room."""
 
+AGAIN = (1e-9, 1e-3, np.inf)
+"""How far above what is needed (relative) a bound is sought, one after the other while rounding spoils the certificate:
+closer to the optimum the multipliers fulfil the linear conditions better."""
 
-class TooLarge(Exception):
-    """The proof has more nodes than asked for."""
+NODES = 200_000
+"""Largest proof that is written."""
 
 
-class Writer:
-    """Builds the statements for the nested subsets order[-m:] with m in `sizes` and their proven `values`."""
+class Unwritten(Exception):
+    """Why there is no file."""
 
-    def __init__(self, cells: CellProblem, normal: Normal, reach: float, node_limit: int):
-        if cells.kind not in (*SQUARED, *LINEAR):
-            raise ValueError(f"evidence files are not written for {cells.kind}")
-        self.cells, self.normal, self.reach, self.node_limit = cells, normal, reach, node_limit
-        self.neurons = cells.neurons
-        biased = normal.box.shape[3] == cells.lo.shape[1]
-        self.x = np.hstack([cells.x, np.ones((len(cells.x), 1))]) if biased else cells.x
-        self.columns = self.x.shape[1]
-        alpha = {"relu": 0.0, "abs": -1.0}.get(cells.activation.kind, cells.activation.alpha)
-        self.slopes = (float(alpha), 1.0)
-        self.size = self.neurons * self.columns + 1
-        scale = np.append(np.tile(np.maximum(np.abs(self.x).max(axis=0), 1e-12), self.neurons), 1.0)
-        self.scale = scale
-        self.has_bias = cells.output.bias is not None
-        self.nodes = 0
-        self.boxes = self._boxes()
-        self.kind = "squared" if cells.kind in SQUARED else "largest" if cells.kind == "max_error" else "linear"
-        # samples as residuals y_i - factor_i * output_i with slopes lo, hi
-        hinge, q = cells.kind == "hinge", cells.quantile if cells.kind == "pinball" else None
-        self.factor = cells.y if hinge else np.ones(len(cells.y))
-        self.y = np.full(len(cells.y), cells.margin) if hinge else cells.y
-        self.lo = np.zeros(len(cells.y)) if hinge else cells.weights * (-1.0 if q is None else q - 1.0)
-        self.hi = cells.weights * (1.0 if q is None else q)
 
-    def _boxes(self) -> list:  # type: ignore[type-arg]
-        cells, result = self.cells, []
-        with np.errstate(invalid="ignore"):
-            for k in range(self.neurons):
-                sides = []
-                for low, high in ((cells.out_hi[k] * cells.lo[k], cells.out_hi[k] * cells.hi[k]),
-                                  (cells.out_lo[k] * cells.hi[k], cells.out_lo[k] * cells.lo[k])):  # fmt: skip
-                    pairs = []
-                    for a, b in zip(low[: self.columns], high[: self.columns], strict=True):
-                        a, b = (0.0 if np.isnan(v) else float(v) for v in (a, b))
-                        pairs.append([None if np.isinf(a) else a, None if np.isinf(b) else b])
-                    sides.append(pairs)
-                result.append(sides)
-        return result
+def problem_of(cells: CellProblem) -> dict[str, Any]:
+    """The problem as the file has it."""
 
-    def rows(self, samples: list[int], pattern: list[tuple[int, ...]], signs: int) -> tuple[list, list, list]:  # type: ignore[type-arg]
-        rows, rhs, names = [], [], []
-        for k in range(self.neurons):
-            negative = (signs >> k) & 1
-            for t, choice in enumerate(pattern):
-                row = np.zeros(self.size)
-                row[k * self.columns : (k + 1) * self.columns] = self.x[samples[t]] * (
-                    (1 if choice[k] else -1) * (-1 if negative else 1)
-                )
-                rows.append(row)
-                rhs.append(0.0)
-                names.append((k, "p", t))
-            for j, (low, high) in enumerate(self.boxes[k][negative]):
-                for kind, bound, s in (("l", low, 1.0), ("h", high, -1.0)):
-                    if bound is not None:
-                        row = np.zeros(self.size)
-                        row[k * self.columns + j] = s
-                        rows.append(row)
-                        rhs.append(s * bound)
-                        names.append((k, kind, j))
-        if self.has_bias:
-            for kind, bound, s in (("l", self.cells.c_lo, 1.0), ("h", self.cells.c_hi, -1.0)):
-                if np.isfinite(bound):
-                    row = np.zeros(self.size)
-                    row[-1] = s
-                    rows.append(row)
-                    rhs.append(s * bound)
-                    names.append((-1, kind, 0))
-        return rows, rhs, names
+    def limits(a: Any) -> Any:
+        if np.ndim(a) == 0:
+            return None if np.isinf(a) else float(a)
+        return [limits(v) for v in a]
 
-    def matrix(self, samples: list[int], pattern: list[tuple[int, ...]]) -> np.ndarray:
-        a = np.zeros((len(pattern), self.size))
-        for t, choice in enumerate(pattern):
-            for k in range(self.neurons):
-                a[t, k * self.columns : (k + 1) * self.columns] = self.slopes[choice[k]] * self.x[samples[t]]
-            a[t, -1] = 1.0 if self.has_bias else 0.0
-            a[t] *= self.factor[samples[t]]
-        return a
+    decay = cells.decay
+    return {
+        "activation": cells.activation.kind, "alpha": float(cells.activation.alpha), "loss": cells.kind,
+        "quantile": float(cells.quantile), "margin": float(cells.margin), "delta": float(cells.delta),
+        "x": cells.x.tolist(), "y": cells.y.tolist(), "weights": cells.weights.tolist(),
+        "bias": cells.hidden.bias is not None, "output_bias": cells.output.bias is not None,
+        "lo": limits(cells.lo), "hi": limits(cells.hi), "out_lo": limits(cells.out_lo), "out_hi": limits(cells.out_hi),
+        "c_lo": limits(cells.c_lo), "c_hi": limits(cells.c_hi),
+        "decay": {"hidden": np.zeros(cells.lo.shape).tolist() if decay is None else decay.hidden.tolist(),
+                  "output": [0.0] * cells.neurons if decay is None else decay.output.tolist(),
+                  "constant": 0.0 if decay is None else float(decay.constant)},
+        "scale": float(cells.scale), "offset": float(cells.offset),
+    }  # fmt: skip
 
-    def piecewise(self, samples: list[int], pattern: list[tuple[int, ...]], signs: int | None
-                  ) -> tuple[float, list]:  # type: ignore[type-arg] # fmt: skip
-        """(bound, [signs, u, mu]) for a piecewise-linear loss."""
-        index = samples[: len(pattern)]
-        a, y = self.matrix(samples, pattern), self.y[index]
-        rows, rhs, names = self.rows(samples, pattern, signs) if signs is not None else ([], [], [])
-        g = (np.array(rows) if rows else np.zeros((0, self.size))) / self.scale
-        norm = np.maximum(np.linalg.norm(g, axis=1), 1e-300)
-        g, h = g / norm[:, None], np.array(rhs) / norm
-        found = multipliers(a / self.scale, y, self.lo[index], self.hi[index], self.kind == "largest", g, h)
-        if found is None:
-            return -np.inf, []
-        u, mu = found
-        left = ((a / self.scale).T @ u + g.T @ mu) * self.scale
-        value = float(y @ u + h @ mu) - 1.01 * self.reach * float(np.abs(left).sum())
-        value -= 1e-13 * float(np.abs(y * u).sum() + np.abs(h * mu).sum())
-        named = [[*names[i], float(mu[i] / norm[i])] for i in np.flatnonzero(mu > 0)]
-        return value, [signs, [float(v) for v in u], named]
 
-    def certificate(self, samples: list[int], pattern: list[tuple[int, ...]], signs: int | None
-                    ) -> tuple[float, list]:  # type: ignore[type-arg] # fmt: skip
-        """(bound, [signs, u, mu]) from the constrained least-squares solution, or from the linear program."""
-        if self.kind != "squared":
-            return self.piecewise(samples, pattern, signs)
-        index = samples[: len(pattern)]
-        a, y, w = self.matrix(samples, pattern), self.cells.y[index], self.cells.weights[index]
-        root = np.sqrt(w)
-        scaled, target = (a / self.scale) * root[:, None], y * root
-        active, names_active, rhs_active = np.zeros((0, self.size)), [], np.zeros(0)
-        if signs is not None:
-            rows, rhs, names = self.rows(samples, pattern, signs)
-            g = np.array(rows) / self.scale
-            norm = np.linalg.norm(g, axis=1)
-            g, h = g / norm[:, None], np.array(rhs) / norm
-            lower, q = 1e-7 * np.eye(self.size), np.zeros(self.size)
-            rss = 0.0
-            for t in range(len(pattern)):
-                rss += absorb(lower, q, scaled[t].copy(), float(target[t])) ** 2
-            theta, multipliers = np.zeros(self.size), np.zeros(self.size + 1)
-            chosen = np.zeros(self.size + 1, dtype=np.int64)
-            status, _, count = constrained(lower, q, rss, g, h, len(rows), np.inf, theta, 1000, multipliers, chosen)
-            if status != SOLVED:
-                return -np.inf, []
-            active = g[chosen[:count]]
-            rhs_active = h[chosen[:count]]
-            names_active = [(names[i], norm[i]) for i in chosen[:count]]
-        # the equality-constrained problem once more, to full accuracy: null space, then multipliers
-        if len(active):
-            _, s, vt = np.linalg.svd(active)
-            rank = int(np.sum(s > 1e-12))
-            null = vt[rank:].T
-            base = np.linalg.lstsq(active, rhs_active, rcond=None)[0]
-        else:
-            null, base = np.eye(self.size), np.zeros(self.size)
-        inner = np.linalg.lstsq(scaled @ null, target - scaled @ base, rcond=1e-13)[0] if null.size else np.zeros(0)
-        theta = base + null @ inner
-        residual = target - scaled @ theta
-        mu: list[list[object]] = []
-        gradient = -2.0 * (scaled.T @ residual)
-        if len(active):
-            m = np.maximum(np.linalg.lstsq(active.T, gradient, rcond=None)[0], 0.0)
-            gradient = gradient - active.T @ m
-            mu = [[*name, float(v / size)] for (name, size), v in zip(names_active, m, strict=True) if v > 0]
-        u = residual / root
-        value = float(np.sum(residual * (2 * target - residual)))
-        value += sum(float(v) * float(h) for v, h in zip(m, rhs_active, strict=True)) if len(active) else 0.0
-        value -= float(np.abs(gradient * self.scale).sum()) * self.reach * 1.01 + 1e-13 * float(np.sum(target**2))
-        return value, [signs, [float(v) for v in u], mu]
+@dataclass(eq=False)
+class TreeWriter:
+    """Builds the trees of one part."""
 
-    def empty(self, samples: list[int], pattern: list[tuple[int, ...]], k: int) -> list[int] | None:
-        """A few samples whose signs contradict each other for neuron k, if there are any (kept per pattern)."""
-        from scipy.optimize import linprog
+    prover: Prover
+    duals: Duals
+    budget: list[int]  # nodes that may still be written
+    cuts: dict[tuple[int, tuple[tuple[int, int], ...]], list | None] = field(default_factory=dict)  # type: ignore[type-arg]
 
-        from nnspec.engines.cells.verify import _fractions, _nonnegative_dependence
+    def __post_init__(self) -> None:
+        problem = self.prover.bounds.problem
+        self.sides = [[[np.array([float(v) for v in self.prover.side(k, i, c, c + 1)]) for c in
+                        range(problem.pieces - 1)] for i in range(problem.samples)]
+                      for k in range(len(self.prover.bounds.neurons))]  # fmt: skip
+        # elimination is exact in any units; nnls wants rows of the same size
+        self.units = [np.maximum(np.abs(np.array(rows).reshape(-1, rows[0][0].size)).max(axis=0), 1e-300)
+                      for rows in self.sides]  # fmt: skip
 
-        index = samples[: len(pattern)]
-        s = np.array([1.0 if c[k] else -1.0 for c in pattern])
-        z = s[:, None] * self.x[index] / np.maximum(np.abs(self.x).max(axis=0), 1e-12)
-        # the newest sample takes part, or the parent would have been empty already
-        result = linprog(np.zeros(len(s)), A_eq=np.vstack([z.T, np.ones(len(s))]),
-                         b_eq=np.append(np.zeros(self.columns), 1.0), method="highs-ds")  # fmt: skip
-        if result.status != 0:
-            return None
-        support = [int(i) for i in np.flatnonzero(result.x > 1e-9)]
-        rows = [[v if pattern[i][k] else -v for v in _fractions([float(v) for v in self.x[samples[i]]])]
-                for i in support]  # fmt: skip
-        return support if rows and _nonnegative_dependence(rows) else None
-
-    def tree(self, samples: list[int], value: float, rests: list[float]) -> list:  # type: ignore[type-arg]
-        """The proof in preorder. rests[t]: proven for the samples after the first t."""
+    def tree(self, samples: list[int], value: Fraction) -> list:  # type: ignore[type-arg]
+        """The proof of a statement, in preorder."""
         out: list = []  # type: ignore[type-arg]
-        cache: dict[tuple[int, ...], list[int] | None] = {}
-        same = all(b == self.boxes[0] for b in self.boxes)
-        flip = self.slopes[0] == -1.0 and all(
-            (low is None and high is None) or (low is not None and high is not None and low == -high)
-            for neuron in self.boxes for side in neuron for low, high in side
-        )  # fmt: skip
-
-        def visit(pattern: list[tuple[int, ...]], alive: list[int]) -> None:
-            self.nodes += 1
-            if self.nodes > self.node_limit:
-                raise TooLarge(f"the proof has more than {self.node_limit} nodes")
-            t = len(pattern)
-            for k in range(self.neurons):
-                key = tuple(c[k] for c in pattern)
-                if key not in cache:
-                    cache[key] = self.empty(samples, pattern, k) if t > 1 else None
-                support = cache[key]
-                if support is not None:
-                    out.append(["e", k, support])
-                    return
-            need = value if self.kind == "largest" else value - rests[t]
-            bound, one = self.certificate(samples, pattern, None) if t else (0.0, [])
-            if bound >= need and t:
-                out.append(["b", [one]])
-                return
-            certificates, left = [], []
-            if t >= self.columns:
-                for signs in range(2**self.neurons):
-                    bound, one = self.certificate(samples, pattern, signs)
-                    if bound >= need:
-                        certificates.append(one)
-                    else:
-                        left.append(signs)
-                if not left:
-                    out.append(["b", certificates])
-                    return
-            if t == len(samples):
-                raise ValueError("a leaf does not reach the claimed bound")
-            out.append(["i"])
-            for choice in itertools.product((0, 1), repeat=self.neurons):
-                if flip and not pattern and 0 in choice:
-                    continue
-                if same and any(all(p[k] == p[k - 1] for p in pattern) and choice[k] > choice[k - 1]
-                                for k in range(1, self.neurons)):  # fmt: skip
-                    continue
-                visit([*pattern, choice], left or alive)
-
-        visit([], [])
+        self._visit(frozenset(samples), value, [], list(range(len(self.prover.signs))), out)
         return out
 
+    def _visit(self, left: frozenset[int], value: Fraction, path: NodePath, open_: list[int], out: list) -> None:  # type: ignore[type-arg]
+        self.budget[0] -= 1
+        if self.budget[0] < 0:
+            raise Unwritten(f"the proof has more than {NODES} nodes")
+        prover = self.prover
+        for k in range(len(prover.bounds.neurons)):
+            node = self._empty(path, k)
+            if node is not None:
+                out.append(["e", k, *node])
+                return
+        penalised = prover.bounds.problem.penalised
+        certificates: list = []  # type: ignore[type-arg]
+        z = None
+        kinds = [False] if not penalised else [True, False] if prover.rest(left) > 0 else [True]
+        whiches = ([-1] if len(open_) > 1 else []) + open_
+        for which in whiches:
+            signs = None if which == -1 else prover.signs[which]
+            for with_penalty in kinds:
+                need = prover.need(value, left, with_penalty)
+                certificate, at = self._certificate(path, signs, with_penalty, need, not left)
+                z = at if z is None or which != -1 else z
+                if certificate is not None:
+                    certificates.append([which, *certificate])
+                    break
+            if certificates and certificates[-1][0] == -1:
+                break
+        closed = {c[0] for c in certificates}
+        open_ = [] if -1 in closed else [s for s in open_ if s not in closed]
+        if not open_:
+            out.append(["b", certificates])
+            return
+        if not left:
+            raise Unwritten("a leaf does not reach the bound that was proven")
+        sample = self._next(left, path, z)
+        out.append(["n", sample, certificates])
+        for choice in prover.choices(path):
+            self._visit(left - {sample}, value, [*path, (sample, choice)], open_, out)
 
-def write_evidence(path: str | Path, cells: CellProblem, normal: Normal, order: list[int],
-                   proofs: list[tuple[int, float]], network: tuple[np.ndarray, np.ndarray, float], objective: float,
-                   reach: float, node_limit: int = 200_000) -> float:  # fmt: skip
-    """Write the file and return the bound it proves.
+    def _certificate(self, path: NodePath, signs: Signs | None, with_penalty: bool, need: Fraction, leaf: bool
+                     ) -> tuple[list | None, np.ndarray | None]:  # type: ignore[type-arg] # fmt: skip
+        """A certificate that the verifier accepts, or None; and a z that nearly minimises, if one was looked for."""
+        if need <= 0 and not with_penalty:
+            return [[0.0] * len(path), [], None], None
+        z = None
+        for closer in AGAIN:
+            found, z = self.duals.certificate(path, signs, with_penalty, float(need), leaf, closer)
+            if found is None:
+                break
+            if self.prover.bounds.value(path, signs, found) >= need:
+                return found, z
+        return None, z
 
-    `proofs`: (m, normalised value) for the last m samples of `order`, smallest first. `network`: hidden (H, d + 1),
-    output weights (H,), output bias.
+    def _next(self, left: frozenset[int], path: NodePath, z: np.ndarray | None) -> int:
+        """The sample whose best child has the largest loss at z, of those that no statement is lost by."""
+        subset = max((s for s, _ in self.prover.proven if s <= left), key=len, default=frozenset())
+        while subset == left:
+            subset = max((s for s, _ in self.prover.proven if s < subset), key=len, default=frozenset())
+        candidates = sorted(left - subset)
+        if z is None or not path:
+            return candidates[0]
+        return candidates[int(np.argmax(self.duals.least_losses(candidates, z)))]
+
+    def _empty(self, path: NodePath, k: int) -> list | None:  # type: ignore[type-arg]
+        """[steps], or [steps, weights], that show that neuron k has no such pattern; None if it may have it.
+
+        The newest sample's side must lie in the cone that the others exclude.
+        """
+        key = (k, tuple((i, choice[k]) for i, choice in path))
+        if key not in self.cuts:
+            self.cuts[key] = self._cut(path, k) if path else None
+        return self.cuts[key]
+
+    def _cut(self, path: NodePath, k: int) -> list | None:  # type: ignore[type-arg]
+        prover, hardtanh = self.prover, self.prover.bounds.problem.activation == "hardtanh"
+        names, rows = [], []
+        for t, (i, choice) in enumerate(path):
+            for c in range(max(choice[k] - 1, 0), min(choice[k] + 1, prover.bounds.problem.pieces - 1)):
+                names.append([t, c])
+                rows.append(self.sides[k][i][c] * (1.0 if choice[k] > c else -1.0) / self.units[k])
+        newest = [j for j, (t, _) in enumerate(names) if t == len(path) - 1]
+        if hardtanh:
+            names.append([-1, 0])
+            rows.append(np.append(np.zeros(rows[0].size - 1), 1.0))
+        a = np.array(rows)
+        size = np.maximum(np.linalg.norm(a, axis=1), 1e-300)
+        a = a / size[:, None]
+        for j in newest:
+            others = np.delete(np.arange(len(a)), j)
+            if not len(others) or not a[j].any():
+                continue
+            x, residual = nnls(a[others].T, -a[j], maxiter=1000)
+            if residual > 1e-6:
+                continue
+            chosen = [j, *(int(o) for o, v in zip(others, x, strict=True) if v > 1e-12)]
+            exact = []
+            for o in chosen:
+                t, c = names[o]
+                if t == -1:
+                    exact.append([Fraction(0)] * (len(rows[0]) - 1) + [Fraction(1)])
+                else:
+                    exact.append(prover.side(k, path[t][0], c, path[t][1][k]))
+            if residual <= 1e-9 and nonnegative_dependence(exact):
+                return [[names[o] for o in chosen]]
+            if prover.strict > 0:
+                weights = [float(w) for w in np.append(1.0, x[x > 1e-12]) / size[chosen]]
+                if prover.thickness(exact, [Fraction(w) for w in weights]) < prover.strict:
+                    return [[names[o] for o in chosen], weights]
+        return None
+
+
+def write_evidence(path: str | Path, cells: CellProblem, parts: list[PartProof],
+                   network: tuple[np.ndarray, np.ndarray, float], objective: float,
+                   about: dict[str, Any] | None = None) -> float:  # fmt: skip
+    """Write the file and return the bound it proves. Raises Unwritten.
+
+    `network`: hidden (H, d + 1), output weights (H,), output bias. `about`: the spec's name and hashes.
     """
-    writer = Writer(cells, normal, reach, node_limit)
-    statements: list[dict] = []  # type: ignore[type-arg]
-    proven: list[tuple[int, float]] = [(0, 0.0)]  # number of raw samples, value
-    best = 0.0
-    for m, value in proofs:
-        merged = [int(i) for i in order[len(order) - m :]]
-        samples = [int(i) for g in merged for i in normal.groups[g]]
-        claim = normal.unit_loss_raw(merged, value)
-        claim -= SLACK * abs(claim) + 1e-12
-        if claim <= best:
-            continue
-        rests = [max(v for n, v in proven if n <= len(samples) - t) for t in range(len(samples) + 1)]
-        statements.append({"samples": samples, "value": claim, "tree": writer.tree(samples, claim, rests)})
-        proven.append((len(samples), claim))
-        best = max(best, claim)
+    if cells.ties is not None:
+        raise Unwritten("tied weights have none yet")
+    if cells.kind == "errors" and not cells.planar:
+        raise Unwritten("the fewest errors have none but for one or two step or sign neurons on the plane")
+    problem = problem_of(cells)
+    if cells.kind == "errors":
+        return _errors(path, problem, network, objective, about)
+    content: dict[str, Any] = {"version": VERSION, "problem": problem, **(about or {})}
+    training = read(problem)
+    written = None
+    for strict in (0.0, STRICT) if training.activation in THRESHOLD else (0.0,):
+        try:
+            written = _parts(training, cells, parts, strict)
+            content["strict"] = strict
+            break
+        except Unwritten:
+            if strict == STRICT or training.activation not in THRESHOLD:
+                raise
+    assert written is not None
+    content["parts"], bound = written
+    return _write(path, content, network, objective, _below(bound))
+
+
+def _errors(path: str | Path, problem: dict[str, Any], network: tuple[np.ndarray, np.ndarray, float], objective: float,
+            about: dict[str, Any] | None) -> float:  # fmt: skip
+    """A file without parts: the verifier enumerates."""
+    training = read(problem)
+    if not halfplanes.applies(training):
+        raise Unwritten("errors are re-checked for one or two step or sign neurons on the plane")
+    if training.samples > halfplanes.MOST:
+        raise Unwritten(f"errors are re-checked by enumeration, for at most {halfplanes.MOST} samples")
+    content = {"version": VERSION, "problem": problem, **(about or {}), "strict": 0.0, "parts": []}
+    return _write(path, content, network, objective, objective)
+
+
+def _write(path: str | Path, content: dict[str, Any], network: tuple[np.ndarray, np.ndarray, float], objective: float,
+           bound: float) -> float:  # fmt: skip
     hidden, v, c = network
-    bound = float(np.nextafter(cells.offset + cells.scale * best, -np.inf))
-    content = {
-        "version": VERSION,
-        "problem": {
-            "kind": writer.kind, "slopes": list(writer.slopes), "x": writer.x.tolist(), "y": writer.y.tolist(),
-            "factor": writer.factor.tolist(), "weights": cells.weights.tolist(), "lo": writer.lo.tolist(),
-            "hi": writer.hi.tolist(), "neurons": cells.neurons, "output_bias": writer.has_bias, "box": writer.boxes,
-            "c_box": [None if np.isinf(b) else float(b) for b in (cells.c_lo, cells.c_hi)],
-        },
-        "reach": reach, "scale": cells.scale, "offset": cells.offset, "statements": statements,
-        "network": {"hidden": hidden[:, : writer.columns].tolist(), "v": v.tolist(), "c": float(c)},
-        "objective": objective, "bound": bound,
-    }  # fmt: skip
+    content["network"] = {"hidden": hidden.tolist(), "v": v.tolist(), "c": float(c)}
+    content["objective"], content["bound"] = objective, bound
     content["sha256"] = digest(content)
     Path(path).write_bytes(gzip.compress(json.dumps(content, separators=(",", ":")).encode(), mtime=0))
     return bound
+
+
+STRICT = 1e-7
+"""Room that step and sign neurons have to have, where without it no proof is found: see `neurons.STRICT`."""
+
+
+def _below(value: Fraction) -> float:
+    near = float(value)
+    return near if Fraction(near) <= value else float(np.nextafter(near, -np.inf))
+
+
+def _parts(training: Training, cells: CellProblem, parts: list[PartProof], strict: float
+           ) -> tuple[list[dict[str, Any]], Fraction]:  # fmt: skip
+    budget, written, bounds = [NODES], [], []
+    for part in parts:
+        s = part.support
+        entry: dict[str, Any] = {"support": None, "signs": [list(v) for v in part.signs], "statements": []}
+        if s is not None:
+            entry["support"] = {"hidden": s.hidden.tolist(), "constant": bool(s.constant), "price": float(s.price)}
+        support = support_of(training, entry)
+        prover = prover_of(training, support, [tuple(v) for v in part.signs], Fraction(strict))
+        writer = TreeWriter(prover, Duals(cells, prover), budget)
+        best = Fraction(0)
+        for m, value in part.values:
+            claim = Fraction(value - SLACK * abs(value) - 1e-12 * writer.duals.scale)
+            if claim <= best:
+                continue
+            samples = [int(i) for i in part.order[len(part.order) - m :]]
+            tree = writer.tree(samples, claim)
+            entry["statements"].append({"samples": samples, "value": float(claim), "tree": tree})
+            prover.proven.append((frozenset(samples), claim))
+            best = claim
+        bounds.append(training.offset + support.price + training.scale * best)
+        written.append(entry)
+    return written, min(bounds)

@@ -17,13 +17,14 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from nnspec.engines.cells.claims import PartProof, all_signs, raw_proofs
 from nnspec.engines.cells.convex import ConvexSearch
 from nnspec.engines.cells.driver import Search, State, Stopped
 from nnspec.engines.cells.fewest import parts as errors_parts
 from nnspec.engines.cells.form import Form, make, sign_vectors
 from nnspec.engines.cells.model import CellProblem
 from nnspec.engines.cells.normal import REACH, Normal, denormalise, normalise
-from nnspec.engines.cells.supports import restrict
+from nnspec.engines.cells.supports import Support, restrict
 from nnspec.engines.interface import Limits, OnProgress, Outcome, Progress, Status
 from nnspec.problem.evaluate import objective
 from nnspec.problem.problem import Point, Problem
@@ -59,6 +60,7 @@ class SupportPart:
     cells: CellProblem
     normal: Normal
     search: Search
+    support: Support
     bound: float = -np.inf
 
     @property
@@ -79,6 +81,10 @@ class SupportPart:
     def take(self, point: Point, value: float) -> None:
         """Local search is quicker than to tell what a network means for each support."""
 
+    def proof(self) -> PartProof:
+        signs = all_signs(int(self.support.used.sum()))
+        return PartProof(signs, *raw_proofs(self.normal, self.search.state), self.support)
+
 
 @dataclass(eq=False)
 class SignPart:
@@ -86,6 +92,7 @@ class SignPart:
 
     form: Form
     search: Search
+    support: Support | None = None
     bound: float = -np.inf
 
     def value(self, loss: float) -> float:
@@ -102,6 +109,11 @@ class SignPart:
         if z is not None and isinstance(self.search, ConvexSearch):
             self.search.begin(z, self.loss(value))
 
+    def proof(self) -> PartProof:
+        state, unit = self.search.state, self.form.unit / self.form.problem.scale
+        signs = self.form.signs if self.support is None or self.support.used.any() else ()
+        return PartProof([signs], state.order, [(m, unit * value) for m, value in state.proofs], self.support)
+
 
 def parts_of(cells: CellProblem, limits: Limits, began: float, stop: threading.Event | None) -> list[Part]:
     """A part for each support, in the general search one for each support and choice of signs."""
@@ -109,19 +121,20 @@ def parts_of(cells: CellProblem, limits: Limits, began: float, stop: threading.E
                                "node_limit": limits.nodes, "stop": stop,
                                "memory": None if limits.memory is None else 1e6 * limits.memory}  # fmt: skip
     threads, parts = limits.threads or os.cpu_count() or 1, list[Part]()
-    for problem in [restrict(cells, s) for s in cells.supports] or [cells]:
+    for support in cells.supports or (None,):
+        problem = cells if support is None else restrict(cells, support)
         if cells.kind == "errors":
             parts += errors_parts(cells, problem, 0.99 * limits.gap, GAP_ABSOLUTE, threads, limits.seed, options)
         elif cells.general:
             for signs in sign_vectors(problem):
                 form = make(problem, signs)
                 parts.append(SignPart(form, ConvexSearch(form, 0.99 * limits.gap, ABSOLUTE / form.unit, threads,
-                                                         limits.seed, **options)))  # fmt: skip
-        else:
+                                                         limits.seed, **options), support))  # fmt: skip
+        elif support is not None:
             normal = normalise(problem)
             absolute = ABSOLUTE / (problem.scale * normal.unit_loss)
             parts.append(SupportPart(problem, normal, Search(normal, problem.neurons, 0.99 * limits.gap, absolute,
-                                                             threads, limits.seed, **options)))  # fmt: skip
+                                                             threads, limits.seed, **options), support))  # fmt: skip
     return parts
 
 
@@ -144,6 +157,10 @@ class Union:
         for part in self.parts:
             part.bound = part.value(0.0)
             part.search.report = partial(self.report, part)
+
+    def proofs(self) -> list[PartProof]:
+        """What was proven of each part."""
+        return [part.proof() for part in self.parts if isinstance(part, SupportPart | SignPart)]
 
     def consider(self, point: Point) -> bool:
         """Whether the point is the new incumbent."""

@@ -152,11 +152,11 @@ def test_limits_stop_progress_and_start() -> None:
     assert ENGINE.solve(p, Limits(nodes=0), start=(whole.point,)).objective <= whole.objective
 
 
-def test_files_are_not_promised(tmp_path) -> None:  # type: ignore[no-untyped-def]
+def test_checkpoints_are_not_promised(tmp_path) -> None:  # type: ignore[no-untyped-def]
     p = counted(training(*teacher(6), 1), {"h": 2})
-    out = CellsEngine(evidence=tmp_path / "e.gz").solve(p, Limits())
-    assert "evidence" in out.messages[0]
-    assert not (tmp_path / "e.gz").exists()
+    out = CellsEngine(checkpoint=tmp_path / "n.npz").solve(p, Limits(nodes=0))
+    assert "checkpoint" in out.messages[0]
+    assert not (tmp_path / "n.npz").exists()
     (tmp_path / "c.npz").write_bytes(b"of another solve")
     with pytest.raises(CheckpointError):
         CellsEngine(checkpoint=tmp_path / "c.npz").solve(p, Limits())

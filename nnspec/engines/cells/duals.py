@@ -1,0 +1,339 @@
+"""Certificates for evidence files from the compiled interior-point method.
+
+The training problem of a node in normalised units (inputs centred and of size 1, targets likewise) is a problem of
+`interior`: rows for losses, penalties, the pattern's inequalities and boxes. Its multipliers become those of
+`proof.bounds`, in the problem's units; multipliers of boxes are left out, since the verifier finds the best ones.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from nnspec.engines.cells.interior import minimise as linked_minimise
+from nnspec.engines.cells.model import SQUARED, CellProblem
+from nnspec.engines.cells.proof.bounds import Signs
+from nnspec.engines.cells.proof.training import HOMOGENEOUS, REACH, THRESHOLD
+from nnspec.engines.cells.proof.tree import Path, Prover
+
+minimise: Any = linked_minimise.dispatcher
+
+STEEP = 1e4
+"""Largest multipliers, per sample, of boxes that do not contain 0: see `form.STEEP`."""
+
+EQUATION = 1e-10
+"""kappa of the rows of equations, see `form.FIXED`."""
+
+
+class Duals:
+    """Certificates for the nodes of one part."""
+
+    def __init__(self, cells: CellProblem, prover: Prover) -> None:
+        self.prover, self.cells = prover, cells
+        t = prover.bounds.problem
+        self.neurons, self.free = prover.bounds.neurons, [np.array(f) for f in prover.bounds.free]
+        self.threshold, self.tanh = t.activation in THRESHOLD, t.activation == "hardtanh"
+        self.largest, self.squares = t.kind == "max_error", t.loss.beta != 0
+        self.constant = prover.bounds.constant and (t.c_lo is None or t.c_lo != t.c_hi)  # c is an unknown
+        self.unit, self.level = float(t.unit) / REACH, float(t.level) if prover.bounds.constant else 0.0
+        self.tall = [t.activation in HOMOGENEOUS and t.apart(k) for k in prover.bounds.neurons]  # |v| is one besides
+        self.shift, self.width = np.array([float(v) for v in t.shift]), np.array([float(v) for v in t.width])
+        weights = np.array([float(w) for w in t.weights])
+        self.top = float(weights.max())
+        self.weights = weights / self.top
+        self.target = np.array([float(v) for v in t.target])
+        self.factor = np.array([float(v) for v in t.factor])
+        self.y = (self.target - self.factor * self.level) / self.unit
+        power = 2 if self.squares else 1
+        self.scale = self.unit**power * self.top  # raw loss = scale * (loss here)
+        self.alpha = float(t.loss.alpha)
+        self.u_lo, self.u_hi = (self._inward(v, s) for v, s in ((t.loss.lo, 1), (t.loss.hi, -1)))
+        self._neurons()
+        self._losses()
+
+    @staticmethod
+    def _inward(limit: Any, s: int) -> float:
+        """A limit as a float that is not beyond it."""
+        if limit is None:
+            return -s * np.inf
+        near = float(limit)
+        return near if s * (near - limit) >= 0 else float(np.nextafter(near, s * np.inf))
+
+    def _neurons(self) -> None:
+        """own: each neuron's columns of z; to_theta: (w, b) times v of its z, and features and cuts of its z."""
+        n, d = self.cells.x.shape
+        t = self.prover.bounds.problem
+        x = (self.cells.x - self.shift) / self.width
+        self.to_theta, self.features, self.cuts, self.place, start = [], [], [], [], 0
+        for free, tall in zip(self.free, self.tall, strict=True):
+            centred = bool(free[-1])
+            inputs = x if centred else self.cells.x / self.width
+            columns = np.flatnonzero(free)
+            row = np.hstack([inputs, np.ones((n, 1))])[:, columns]
+            theta = np.diag(np.append(self.unit / self.width, self.unit))
+            if centred:
+                theta[d, :d] = -self.unit * self.shift / self.width
+            theta = theta[:, columns]
+            if self.threshold:
+                low = -1.0 if t.activation == "sign" else 0.0
+                features = np.stack([np.full((n, 1), low), np.ones((n, 1))])
+                cuts, theta = np.zeros((n, 1, 1)), np.zeros((d + 1, 1))
+            elif self.tanh:
+                zero, one = np.zeros_like(row), np.ones((n, 1))
+                features = np.stack([np.hstack([zero, -one]), np.hstack([row, 0 * one]), np.hstack([zero, one])])
+                cuts = np.stack([np.hstack([row, one]), np.hstack([row, -one])], axis=1)
+                theta = np.hstack([theta, np.zeros((d + 1, 1))])
+            else:
+                slope = {"relu": 0.0, "abs": -1.0}.get(t.activation, float(t.alpha))
+                row = np.hstack([row, np.zeros((n, 1))]) if tall else row
+                theta = np.hstack([theta, np.zeros((d + 1, 1))]) if tall else theta
+                features, cuts = np.stack([slope * row, row]), row[:, None, :]
+            self.features.append(features)
+            self.cuts.append(cuts)
+            self.to_theta.append(theta)
+            self.place.append(slice(start, start + features.shape[2]))
+            start += features.shape[2]
+        self.c = start if self.constant else -1
+        self.e = start + self.constant if self.largest else -1  # the largest error
+        self.size = max(1, start + self.constant + self.largest)
+        self.reach = np.full(self.size, float(REACH))
+
+    def _losses(self) -> None:
+        """lo, hi, kappa of each sample's row."""
+        w, kind, n = self.weights, self.cells.kind, len(self.weights)
+        with np.errstate(invalid="ignore"):
+            if self.squares:
+                per = 2.0 if self.alpha == 2.0 else 1.0
+                delta = float(self.prover.bounds.problem.delta) / self.unit
+                lo, hi = (-delta, delta) if kind == "huber" else (0.0 if kind not in SQUARED else -np.inf, np.inf)
+                self.lo, self.hi, self.kappa = w * lo, w * hi, 1.0 / (per * w)
+            else:
+                self.lo, self.hi, self.kappa = w * self.u_lo, w * self.u_hi, np.zeros(n)
+
+    def rows(self, path: Path) -> np.ndarray:
+        """The outputs' rows of the path's samples, with their factors."""
+        a = np.zeros((len(path), self.size))
+        if not path:
+            return a
+        index = np.array([i for i, _ in path])
+        for k, place in enumerate(self.place):
+            pieces = np.array([choice[k] for _, choice in path])
+            a[:, place] = self.features[k][pieces, index]
+        if self.c >= 0:
+            a[:, self.c] = 1.0
+        return a * self.factor[index][:, None]
+
+    def pattern(self, path: Path, signs: Signs) -> tuple[np.ndarray, list[tuple[int, int, int]], np.ndarray]:
+        """Rows of size 1 that are >= 0 on the path's networks, their names (neuron, step, cut), and their sizes."""
+        rows, names = [], []
+        if not self.threshold:
+            for k, place in enumerate(self.place):
+                for t, (i, choice) in enumerate(path):
+                    piece = choice[k]
+                    for c in range(max(piece - 1, 0), min(piece + 1, self.cuts[k].shape[1])):
+                        row = np.zeros(self.size)
+                        row[place] = self.cuts[k][i, c] * (signs[k] if piece > c else -signs[k])
+                        rows.append(row)
+                        names.append((k, t, c))
+        a = np.array(rows).reshape(-1, self.size)
+        size = np.linalg.norm(a, axis=1)
+        keep = size > 0
+        return a[keep] / size[keep, None], [n for n, ok in zip(names, keep, strict=True) if ok], size[keep]
+
+    def boxes(self, signs: Signs | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Rows of size 1 and right-hand sides of boxes, and which are equations; without signs what holds for all."""
+        rows: list[np.ndarray] = []
+        rhs: list[float] = []
+        equal: list[bool] = []
+        cells, t = self.cells, self.prover.bounds.problem
+
+        def bound(form: np.ndarray, low: float, high: float) -> None:
+            norm = float(np.linalg.norm(form))
+            for s, limit in ((1.0, low), (-1.0, -high)):
+                if norm > 0.0 and limit > -np.inf and not (low == high and s < 0.0):
+                    rows.append(s * form / norm)
+                    rhs.append(limit / norm)
+                    equal.append(low == high)
+
+        for k, j in enumerate(self.neurons):
+            form = np.zeros(self.size)
+            if self.threshold:
+                form[self.place[k]] = self.unit
+                bound(form, float(cells.out_lo[j]), float(cells.out_hi[j]))
+                continue
+            if signs is None:
+                continue
+            s = signs[k]
+            least, most = (np.inf if v is None else float(v) for v in t.size(j, s))
+            height = np.zeros(self.size)
+            if self.tanh or self.tall[k]:  # s v = |v|, the last of the neuron's unknowns
+                height[self.place[k].stop - 1] = s * self.unit
+                bound(height, least, most)
+            for column in range(cells.lo.shape[1]):
+                low, high = float(cells.lo[j, column]), float(cells.hi[j, column])
+                if not self.free[k][column]:
+                    continue
+                form = np.zeros(self.size)
+                form[self.place[k]] = s * self.to_theta[k][column]
+                if low == high and (self.tanh or self.tall[k]):
+                    bound(form - low * height, 0.0, 0.0)
+                elif self.tanh or self.tall[k]:
+                    for side, limit in ((1.0, low), (-1.0, high)):
+                        if np.isfinite(limit):
+                            bound(side * (form - limit * height), 0.0, np.inf)
+                else:
+                    bound(form, *(0.0 if v == 0.0 or most == 0.0 else most * v for v in (low, high)))
+        if self.c >= 0:
+            form = np.zeros(self.size)
+            form[self.c] = self.unit
+            bound(form, cells.c_lo - self.level, cells.c_hi - self.level)
+        return np.array(rows).reshape(-1, self.size), np.array(rhs), np.array(equal, dtype=bool)
+
+    def penalty(self) -> tuple[list[np.ndarray], list[float], list[tuple[np.ndarray, float, float]]]:
+        """(blocks, nu, rows (a, y, kappa)) of the penalty; blocks of all neurons have the decayed weights' rows."""
+        decay, blocks, nu, rows = self.cells.decay, [], [], []
+        if decay is None:
+            return [], [], []
+        for k, (j, place) in enumerate(zip(self.neurons, self.place, strict=True)):
+            hidden, output = decay.hidden[j], decay.output[j]
+            if self.threshold or self.tanh:
+                if output > 0:
+                    row = np.zeros(self.size)
+                    row[place.stop - 1] = 1.0
+                    rows.append((row, 0.0, 0.5 * self.scale / (output * self.unit**2)))
+                continue
+            if output == 0.0 or not hidden.any():
+                continue
+            block = np.zeros((len(hidden), self.size))
+            block[:, place] = np.sqrt(hidden)[:, None] * self.to_theta[k]
+            size = max(float(np.abs(block).max()), 1e-300)
+            blocks.append(block / size)
+            nu.append(2.0 * np.sqrt(output) * size / self.scale)
+        if decay.constant > 0 and self.c >= 0:
+            row = np.zeros(self.size)
+            row[self.c] = -1.0
+            rows.append((row, self.level / self.unit, 0.5 * self.scale / (decay.constant * self.unit**2)))
+        return blocks, nu, rows
+
+    def certificate(self, path: Path, signs: Signs | None, with_penalty: bool, need: float, leaf: bool, closer: float
+                    ) -> tuple[list | None, np.ndarray]:  # type: ignore[type-arg] # fmt: skip
+        """([u, mu, penalty] of `proof.bounds` that should prove `need`, or None; the z where the method ended)."""
+        losses = self.rows(path)
+        n = len(path)
+        index = np.array([i for i, _ in path], dtype=int)
+        y = self.y[index]
+        pattern, names, sizes = self.pattern(path, signs) if signs is not None else (np.zeros((0, self.size)), [], [])
+        boxes, box_rhs, equal = self.boxes(signs)
+        blocks, nu, extra = self.penalty() if with_penalty else ([], [], [])
+        zeros, inf = np.zeros, np.inf
+        if self.largest:  # e >= +-r, and max(0, e) is minimised
+            up, down = losses.copy(), -losses
+            up[:, self.e] = down[:, self.e] = 1.0
+            e = zeros((1, self.size))
+            e[0, self.e] = -1.0
+            a = [up, down, e]
+            ys, los = [y, -y, zeros(1)], [zeros(2 * n + 1)]
+            his, kappas = [np.append(np.full(2 * n, inf), 1.0)], [zeros(2 * n + 1)]
+        else:
+            a, ys, los, his, kappas = [losses], [y], [self.lo[index]], [self.hi[index]], [self.kappa[index]]
+        head = sum(len(part) for part in a)
+        for row, target, kappa in extra:
+            a.append(row[None])
+            ys.append(np.array([target]))
+            los.append(np.array([-inf]))
+            his.append(np.array([inf]))
+            kappas.append(np.array([kappa]))
+        a += [pattern, boxes]
+        rows = np.ascontiguousarray(np.vstack(a))
+        goals = np.concatenate([*ys, zeros(len(pattern)), box_rhs])
+        los += [zeros(len(pattern)), np.where(equal, -inf, 0.0)]
+        his += [np.full(len(pattern), inf), np.where((box_rhs > 0.0) & ~equal, STEEP * max(n, 1), inf)]
+        lo, hi = np.concatenate(los), np.concatenate(his)
+        kappas += [zeros(len(pattern)), np.where(equal, EQUATION, 0.0)]
+        kappa_all = np.concatenate(kappas)
+        m = len(goals)
+        norms = np.array(blocks).reshape(len(blocks), -1 if blocks else 1, self.size)
+        wanted = need / self.scale
+        if with_penalty and self.cells.decay is not None and self.c < 0:  # of an output bias that is fixed
+            wanted -= self.cells.decay.constant * self.level**2 / self.scale
+        lower, q, rho = 1e-9 * np.eye(self.size), zeros(self.size), np.array(nu, dtype=float)
+        z, u, g = zeros(self.size), zeros(m), zeros(norms.shape[:2])
+        cutoff, goal = wanted + closer * max(abs(wanted), 1e-4), 1e-9 if leaf or closer > 1e-6 else -0.02
+        _, bound = minimise(self.size, lower, q, 0.0, rows, goals, lo, hi, kappa_all, m, norms, rho, self.reach, cutoff,
+                            goal, z, u, g, zeros(self.size))  # fmt: skip
+        if bound < wanted - 1e-6 * abs(wanted) - 1e-12 or not np.all(np.isfinite(u)):
+            return None, z
+        u = self._balanced(rows, goals, lo, hi, kappa_all, u, norms, g)
+        u_loss, first = self._losses_raw(u, n, index), head + len(extra)
+        mu = self.scale * u[first : first + len(pattern)] / (self.unit * np.array(sizes))
+        named = [[*name, float(v)] for name, v in zip(names, mu, strict=True) if v > 0.0]
+        penalty = self._penalty_raw(u[head : head + len(extra)], g, rho) if with_penalty else None
+        return [u_loss, named, penalty], z
+
+    def _balanced(self, rows: np.ndarray, y: np.ndarray, lo: np.ndarray, hi: np.ndarray, kappa: np.ndarray,
+                  u: np.ndarray, norms: np.ndarray, g: np.ndarray) -> np.ndarray:  # fmt: skip
+        """u, or what it becomes when it is moved within its bounds so that the linear form of the bound vanishes, least
+        where there is little room; whichever has the better bound."""
+
+        def bound(v: np.ndarray) -> float:
+            return float(v @ y - 0.5 * kappa @ (v * v) - np.abs(form - rows.T @ v) @ self.reach)
+
+        form = np.einsum("bij,bi->j", norms, g)
+        best, moved = u, u.copy()
+        for _ in range(6):
+            room = np.minimum(np.minimum(moved - lo, hi - moved), 1.0)
+            move = room * np.linalg.lstsq((rows * room[:, None]).T, form - rows.T @ moved, rcond=1e-14)[0]
+            moved = moved + np.clip(move, -0.5 * room, 0.5 * room)
+            if bound(moved) > bound(best):
+                best = moved.copy()
+        return best
+
+    def _losses_raw(self, u: np.ndarray, n: int, index: np.ndarray) -> list[float]:
+        if self.largest:
+            both = u[:n] - u[n : 2 * n]
+            total = float(np.abs(both).sum())
+            both = both * ((1.0 - 1e-15 * (n + 1)) / total) if total > 1.0 - 1e-15 * (n + 1) else both
+            return [float(v) for v in both]
+        raw = u[:n] / self.weights[index]
+        if self.squares:
+            raw = self.unit * raw / self.alpha
+        return [float(v) for v in np.clip(raw, self.u_lo, self.u_hi)]
+
+    def _penalty_raw(self, u: np.ndarray, g: np.ndarray, nu: np.ndarray) -> list:  # type: ignore[type-arg]
+        decay = self.cells.decay
+        assert decay is not None
+        constant, neurons = self.level, []
+        values, norms_left = list(u), list(zip(g, nu, strict=True))
+        for j in self.neurons:
+            hidden, output = decay.hidden[j], decay.output[j]
+            if self.threshold or self.tanh:
+                a = -0.5 * self.scale / (output * self.unit) * values.pop(0) if output > 0 else 0.0
+                neurons.append([float(a)])
+                continue
+            inside, one = hidden > 0, np.zeros(len(hidden))
+            if output > 0 and inside.any():
+                own, most = norms_left.pop(0)
+                size = most * self.scale / (2.0 * np.sqrt(output))
+                one[inside] = self.scale * own[inside] / (2.0 * np.sqrt(hidden[inside]) * size)
+                square = float(np.sum(hidden * one**2))
+                if square > output * (1.0 - 1e-14):
+                    one *= np.sqrt(output / square) * (1.0 - 1e-14)
+            neurons.append([float(v) for v in one])
+        if decay.constant > 0 and self.c >= 0:
+            constant = float(0.5 * self.scale / (decay.constant * self.unit) * values.pop(0))
+        return [neurons, constant]
+
+    def least_losses(self, samples: list[int], z: np.ndarray) -> np.ndarray:
+        """For each sample the loss at z (up to a factor) with the pieces that fit it best."""
+        index = np.array(samples)
+        outputs = np.zeros((len(samples), 1))
+        for k, place in enumerate(self.place):
+            own = (self.features[k][:, index] @ z[place]).T  # (samples, pieces)
+            outputs = (outputs[:, :, None] + own[:, None, :]).reshape(len(samples), -1)
+        if self.c >= 0:
+            outputs = outputs + z[self.c]
+        r = self.y[index, None] - self.factor[index, None] * outputs
+        lo, hi = self.lo[index, None], self.hi[index, None]
+        loss = np.where(r > 0, np.where(hi > 0, r, 0.0), np.where(lo < 0, -r, 0.0))
+        return np.asarray((self.weights[index, None] * loss).min(axis=1))

@@ -1,0 +1,259 @@
+"""What a certificate proves: a lower bound on loss plus penalty over all networks with a pattern, by Fenchel duality.
+
+At a node each neuron has a piece for each sample of the path. A certificate is (u, mu, g, a, e), and for every network
+with these pieces whose output weights have the signs s, in the unknowns of `training`:
+
+* loss:      w rho(r) >= alpha w u r - beta w u^2 for lo <= u <= hi, since rho is that maximum; the largest error is at
+             least sum u_i r_i if sum |u_i| <= 1;
+* pattern:   0 >= -mu s_k side cut(theta_k) for mu >= 0, since side cut(theta_k) s_k >= 0 (side = +1 above the cut);
+* decay of hidden weights (relu, leaky_relu, abs), p_j (w, b)_j^2 and q v^2: by the inequality of the means their sum is
+  at least 2 sqrt(q) |(sqrt(p_j) theta_j)_j|, and for sum p_j g_j^2 <= q this is at least sum 2 p_j g_j theta_j, by
+  Cauchy's inequality;
+* decay of v (the others) and of c:  q v^2 >= 2 q a v - q a^2 for any a.
+
+The sum of all right-hand sides is a number plus a linear form of the unknowns. Its minimum over the boxes of the
+unknowns, each neuron by itself, is the bound: multipliers of boxes need not be written down, the best ones are implied.
+If its boxes contain 0 a homogeneous neuron's v (w, b) has a box of its own, since a larger |v| only enlarges it; else
+lo |v| <= sign(v) v (w, b) <= hi |v| for |v| in its range. Where there is no box the reach of `training` takes its
+place. Any numbers give a bound, so there is nothing to trust.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+from nnspec.engines.cells.proof.exact import EvidenceError, exponent, integer, integers, number
+from nnspec.engines.cells.proof.training import HOMOGENEOUS, THRESHOLD, Training
+
+Signs = tuple[int, ...]
+Interval = tuple[int, int]
+Choice = tuple[int, ...]
+
+
+class Bounds:
+    """The tables of a Training as integers times 2^-e, for some of its neurons, with smaller boxes of a support.
+
+    neurons: the positions of those that are used; free (one row each): which of (w, b) may be nonzero; constant:
+    whether c may be.
+    """
+
+    def __init__(self, problem: Training, neurons: list[int], free: list[list[bool]], constant: bool) -> None:
+        self.problem, self.neurons, self.free, self.constant = problem, neurons, free, constant
+        n, alpha, beta = problem.samples, problem.loss.alpha, problem.loss.beta
+        step = [alpha * w * f for w, f in zip(problem.weights, problem.factor, strict=True)]
+        features = [[[step[i] * v for v in problem.feature(m, i)] for i in range(n)] for m in range(problem.pieces)]
+        cuts = [[problem.cut(c, i) for i in range(n)] for c in range(problem.pieces - 1)]
+        bias = step if problem.output_bias else [Fraction(0)] * n
+        gain = [alpha * w * t for w, t in zip(problem.weights, problem.target, strict=True)]
+        square = [beta * w for w in problem.weights]
+        decays = [[*problem.hidden_decay[k], problem.output_decay[k]] for k in neurons]
+        self.boxes = [{s: self._box(k, row, s) for s in (1, -1)} for k, row in zip(neurons, free, strict=True)]
+        c_lo, c_hi = (problem.c_lo, problem.c_hi) if constant else (Fraction(0), Fraction(0))
+        level, unit = problem.level, problem.unit
+        c_box = (min(level, c_hi or level) - unit if c_lo is None else c_lo,
+                 max(level, c_lo or level) + unit if c_hi is None else c_hi)  # fmt: skip
+        flat = [v for table in (features, cuts) for piece in table for row in piece for v in row]
+        flat += [v for row in decays for v in row]
+        flat += [*bias, *gain, *square, problem.constant_decay, *c_box, *problem.shift, *problem.reach]
+        flat += [v for sides in self.boxes for box in sides.values() for v in box.all()]
+        self.e = e = exponent(flat)
+
+        def table(rows: list[list[list[Fraction]]]) -> list[list[list[int]]]:
+            return [[[integer(v, e) for v in row] for row in piece] for piece in rows]
+
+        self.features, self.cuts = table(features), table(cuts)
+        self.bias, self.gain, self.square = ([integer(v, e) for v in a] for a in (bias, gain, square))
+        self.decays = [[integer(v, e) for v in row] for row in decays]  # of (w, b), then of v
+        self.constant_decay = integer(problem.constant_decay, e)
+        self.c_box = (integer(c_box[0], e), integer(c_box[1], e))
+        self.shift, self.reach = ([integer(v, e) for v in a] for a in (problem.shift, problem.reach))
+        self.intervals = [{s: box.integers(e) for s, box in sides.items()} for sides in self.boxes]
+        self.loss_range = (problem.loss.lo, problem.loss.hi)
+
+    def _box(self, k: int, free: list[bool], s: int) -> Box:
+        """The unknowns of neuron k for output weights v of sign s."""
+        p = self.problem
+        if p.activation in THRESHOLD:
+            low, high = p.out_lo[k], p.out_hi[k]
+            return Box([_reached(low, high, p.unit)], [], _ZERO)
+        least, most = p.size(k, s)
+        homogeneous = p.activation in HOMOGENEOUS and not p.apart(k)
+        wide = [p.reach[j] for j in range(p.columns)]
+        wide[-1] += sum((r * abs(t) for r, t in zip(p.reach, p.shift, strict=False)), Fraction(0))
+        fixed, growing = [], []
+        for j in range(p.columns):
+            low, high = (p.lo[k][j], p.hi[k][j]) if free[j] else _ZERO
+            if s < 0:  # v (w, b) = |v| (-w, -b)
+                low, high = None if high is None else -high, None if low is None else -low
+            if homogeneous:
+                fixed.append(_reached(_times(most, low), _times(most, high), wide[j]))
+            else:
+                fixed.append((-wide[j], wide[j]))
+                growing.append((low, high))
+        return Box(fixed, growing, _ZERO if homogeneous else _reached(least, most, p.unit))
+
+    def value(self, path: Sequence[tuple[int, Choice]], signs: Signs | None, certificate: list) -> Fraction:  # type: ignore[type-arg]
+        """The bound that a certificate proves at the node `path`, pairs of a sample and the neurons' pieces.
+
+        certificate: u (one for each step of the path), mu as (neuron, step, cut, value), and None or the pair of g
+        or a for each neuron (lists) and e, with which the penalty counts. signs: None for all.
+        """
+        problem = self.problem
+        u_floats, mu, penalty = certificate
+        if len(u_floats) != len(path):
+            raise EvidenceError("a certificate has the wrong length")
+        neurons, own = len(self.neurons), problem.own
+        decays = [v for row in penalty[0] for v in row] + [penalty[1]] if penalty is not None else []
+        ints, f = integers([*u_floats, *(m[3] for m in mu), *decays])
+        u, m_ints, decays = ints[: len(path)], ints[len(path) : len(path) + len(mu)], ints[len(path) + len(mu) :]
+        self._check_range(u_floats)
+        one = square = c_rest = 0  # scales e + f, e + 2 f, e + f
+        rest = [[0] * own for _ in range(neurons)]  # scale e + f
+        for (i, choice), v in zip(path, u, strict=True):
+            if v == 0:
+                continue
+            one += v * self.gain[i]
+            square += v * v * self.square[i]
+            c_rest -= v * self.bias[i]
+            for k, piece in enumerate(choice):
+                row, mine = self.features[piece][i], rest[k]
+                for j in range(own):
+                    mine[j] -= v * row[j]
+        for (k, step, c, _), v in zip(mu, m_ints, strict=True):
+            if not (0 <= k < neurons and 0 <= step < len(path) and 0 <= c < problem.pieces - 1) or v < 0:
+                raise EvidenceError("a multiplier is negative or belongs to nothing")
+            if signs is None:
+                raise EvidenceError("a multiplier of a pattern in a certificate for all signs")
+            i, choice = path[step]
+            v *= signs[k] * (1 if choice[k] > c else -1)
+            row, mine = self.cuts[c][i], rest[k]
+            for j in range(own):
+                mine[j] -= v * row[j]
+        if penalty is not None:
+            square += self._decay(decays, rest, 2 * f)
+            a = decays[-1]
+            c_rest += 2 * self.constant_decay * a
+            square += self.constant_decay * a * a
+        # all at scale 3 e + 2 f
+        total = (one << f) - square << 2 * self.e
+        for k in range(neurons):
+            sides = (1, -1) if signs is None else (signs[k],)
+            total += min(self._least(self.intervals[k][s], s, rest[k]) for s in sides) << f
+        total += min(c_rest * end for end in self.c_box) << self.e + f
+        return Fraction(total, 1 << 3 * self.e + 2 * f)
+
+    def _check_range(self, u: list[float]) -> None:
+        if self.problem.kind == "max_error":
+            if sum((abs(number(v)) for v in u), Fraction(0)) > 1:
+                raise EvidenceError("the multipliers of a largest error exceed 1")
+            return
+        lo, hi = self.loss_range
+        if (lo is not None and any(v < lo for v in u)) or (hi is not None and any(v > hi for v in u)):
+            raise EvidenceError("a multiplier is out of range")
+
+    def _decay(self, decays: list[int], rest: list[list[int]], twice: int) -> int:
+        """Add the linear forms of the neurons' penalties to `rest`; what their squares cost (scale e + twice)."""
+        homogeneous = self.problem.activation in HOMOGENEOUS
+        width = self.problem.columns if homogeneous else 1
+        if len(decays) != width * len(rest) + 1:
+            raise EvidenceError("the multipliers of a penalty have the wrong length")
+        cost = 0
+        for k, mine in enumerate(rest):
+            g = decays[k * width : (k + 1) * width]
+            if homogeneous:
+                *hidden, output = self.decays[k]
+                if sum(p * v * v for p, v in zip(hidden, g, strict=True)) > output << twice:
+                    raise EvidenceError("the multipliers of a penalty are too large")
+                for j, v in enumerate(g):
+                    mine[j] += 2 * hidden[j] * v
+            else:
+                output = self.decays[k][-1]
+                mine[-1] += 2 * output * g[0]
+                cost += output * g[0] * g[0]
+        return cost
+
+    def _least(self, box: IntegerBox, s: int, rest: list[int]) -> int:
+        """The minimum of rest . unknowns of a neuron, scale 3 e + f. rest has scale e + f, box e.
+
+        The bias may be replaced by b + w.shift, which has a small reach although b has a large one.
+        """
+        e, problem = self.e, self.problem
+        if problem.activation in THRESHOLD:
+            return min(rest[0] * end for end in box.fixed[0]) << e
+        columns = problem.columns
+        best = self._over(box, s, [v << e for v in rest], box.fixed[columns - 1], False)
+        if problem.biased:
+            moved = [(rest[j] << e) - rest[columns - 1] * self.shift[j] for j in range(columns - 1)]
+            moved += [v << e for v in rest[columns - 1 :]]
+            wide = self.reach[columns - 1]
+            best = max(best, self._over(box, s, moved, (-wide, wide), True))
+        return best
+
+    def _over(self, box: IntegerBox, s: int, form: list[int], bias: Interval, centred: bool) -> int:
+        """The same for a form with scale 2 e + f; `bias`: the interval of the last weight, its own if not centred."""
+        columns = self.problem.columns
+        if not box.growing:  # boxes that contain 0
+            ends = [*box.fixed[:-1], bias]
+            return sum(min(v * end for end in pair) for v, pair in zip(form, ends, strict=True))
+        # |v| in its range, |v| lo <= theta_j <= |v| hi or the reach; the form may have a coefficient of v
+        constant = 0  # scale 3 e + f, like the slope in |v|
+        slope = s * form[columns] << self.e if len(form) > columns else 0
+        for j in range(columns):
+            end = box.growing[j][0 if form[j] > 0 else 1]
+            if end is None or (centred and j == columns - 1):
+                constant += min(form[j] * reached for reached in (bias if j == columns - 1 else box.fixed[j]))
+            else:
+                slope += form[j] * end
+        return constant + (min(slope * end for end in box.size) >> self.e)
+
+
+@dataclass(frozen=True)
+class IntegerBox:
+    """A Box in integers."""
+
+    fixed: list[Interval]
+    growing: list[tuple[int | None, int | None]]
+    size: Interval
+
+
+@dataclass(frozen=True)
+class Box:
+    """Intervals of unknowns; for hardtanh and boxes without 0 the limits of theta_j over |v|, and the range of |v|."""
+
+    fixed: list[tuple[Fraction, Fraction]]
+    growing: list[tuple[Fraction | None, Fraction | None]]
+    size: tuple[Fraction, Fraction]
+
+    def all(self) -> list[Fraction]:
+        return [v for pair in (*self.fixed, *self.growing, self.size) for v in pair if v is not None]
+
+    def integers(self, e: int) -> IntegerBox:
+        def pair(ends: tuple[Fraction, Fraction]) -> Interval:
+            return integer(ends[0], e), integer(ends[1], e)
+
+        def limit(v: Fraction | None) -> int | None:
+            return None if v is None else integer(v, e)
+
+        return IntegerBox([pair(p) for p in self.fixed], [(limit(a), limit(b)) for a, b in self.growing],
+                          pair(self.size))  # fmt: skip
+
+
+_ZERO = (Fraction(0), Fraction(0))
+
+
+def _reached(low: Fraction | None, high: Fraction | None, wide: Fraction) -> tuple[Fraction, Fraction]:
+    """The part of an interval within the reach; of one that lies beyond it, its first part."""
+    if low is not None and low > wide:
+        return low, low + wide if high is None else high
+    if high is not None and high < -wide:
+        return high - wide if low is None else low, high
+    return -wide if low is None else max(low, -wide), wide if high is None else min(high, wide)
+
+
+def _times(most: Fraction | None, limit: Fraction | None) -> Fraction | None:
+    """most * limit, where None is infinite and 0 times it is 0."""
+    if limit == 0 or most == 0:
+        return Fraction(0)
+    return None if limit is None or most is None else most * limit

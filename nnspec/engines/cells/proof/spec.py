@@ -1,0 +1,239 @@
+"""Whether the problem inside an evidence file is that of a spec, read from the Problem here once more.
+
+What is compared: the network's shape, activation and boxes, the data, the loss and the penalties; anything else in the
+Problem makes it another one. Objective and constraints are also judged at the file's network and at some more by
+`nnspec.problem.evaluate`, against the file's own formulas, so that a misreading of a loss or a penalty would show.
+
+Limits on numbers of weights: every set of nonzero weights that the spec allows, by the judge's own counts, must lie in
+a support of the file that costs no more. As all counts have coefficients >= 0, sets in which a neuron has hidden
+weights or an output weight alone need not be looked at: without them the network is the same and no count is larger.
+"""
+
+from __future__ import annotations
+
+import itertools
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+from nnspec.engines.cells.proof import incumbent
+from nnspec.engines.cells.proof.exact import EvidenceError
+from nnspec.engines.cells.proof.statement import Support, support_of
+from nnspec.engines.cells.proof.training import Training, read
+from nnspec.problem import evaluate, losses
+from nnspec.problem import expression as ex
+from nnspec.problem.network import Layer, Network, Parameter
+from nnspec.problem.problem import Point, Problem
+from nnspec.reductions.structure import penalties
+
+MARGINS = ("hinge", "squared_hinge", "errors")
+COUNTS = ("l0", "neurons", "inputs")
+MOST_SETS = 200_000
+"""Sets of nonzero weights that are looked at one by one."""
+
+AGREEMENT = 1e-9
+"""Relative difference of the judge's values from the file's, which are computed exactly."""
+
+
+def compare(content: dict[str, Any], problem: Problem) -> tuple[str, ...]:
+    """Notes on the comparison. Raises EvidenceError if the file is about another problem."""
+    file = read(content["problem"])
+    network, loss, factor, constant, prices = _objective(problem)
+    chain = network.chain()
+    if chain is None or len(chain) != 2 or any(layer.kind != "dense" for layer in chain):
+        raise _other("the network has other layers")
+    hidden, output = chain
+    _same(content["problem"], file, problem, (hidden, output), loss, factor, constant)
+    limits = [c.expression for c in problem.constraints]
+    for e in limits:
+        if not _limit(e, network.name):
+            raise _other("it has constraints")
+    supports = [support_of(file, part) for part in content["parts"] or [{"support": None}]]
+    _supports(file, problem, network, (hidden, output), prices, supports)
+    _judge(content, file, problem, (hidden, output))
+    hashes = dict(problem.hashes)
+    if content.get("hashes") is not None and hashes and content["hashes"] != hashes:
+        return ("it was written for files that have changed since, but not in what they ask for",)
+    return ()
+
+
+def _other(what: str) -> EvidenceError:
+    return EvidenceError(f"it is no proof about this spec: {what}")
+
+
+def _objective(problem: Problem) -> tuple[Network, ex.Loss, float, float, list[tuple[float, ex.Size]]]:
+    """(network, loss, its factor, constant, counting terms) of an objective that the file may be about."""
+    e = problem.objective.expression
+    if problem.objective.sense != "minimize" or e is None or problem.variables:
+        raise _other("it does not minimise a loss")
+    if problem.ties or any(c.kind == "enforce" for c in problem.symmetry_claims):
+        raise _other("its weights are tied")
+    constant, terms = ex.linear_terms(e)
+    found = [(c, t) for c, t in terms if isinstance(t, ex.Loss)]
+    others = [(c, t) for c, t in terms if not isinstance(t, ex.Loss)]
+    if len(found) != 1 or not found[0][0] > 0:
+        raise _other("its objective is not one loss")
+    factor, loss = found[0]
+    network = problem.networks[loss.network]
+    if any(other.free for other in problem.networks.values() if other.name != network.name):
+        raise _other("it trains several networks")
+    prices = []
+    for c, t in others:
+        if not isinstance(t, ex.Size) or t.network != network.name or c < 0 or t.kind not in ("l2", *COUNTS):
+            raise _other("its objective has further terms")
+        if t.kind != "l2":
+            prices.append((c, t))
+        elif t.neuron is not None:
+            raise _other("its objective has further terms")
+    return network, loss, factor, constant, prices
+
+
+def _same(p: dict[str, Any], file: Training, problem: Problem, chain: tuple[Layer, Layer], loss: ex.Loss,
+          factor: float, constant: float) -> None:  # fmt: skip
+    """Compare all that is data."""
+    hidden, output = chain
+    if hidden.weights is None or output.weights is None or output.activation.kind != "linear" or output.size != 1:
+        raise _other("the network has other layers")
+    zero = np.zeros((hidden.size, 1))
+    boxes = {
+        "lo": np.hstack([hidden.weights.lo, zero if hidden.bias is None else hidden.bias.lo.reshape(-1, 1)]),
+        "hi": np.hstack([hidden.weights.hi, zero if hidden.bias is None else hidden.bias.hi.reshape(-1, 1)]),
+        "out_lo": output.weights.lo[0], "out_hi": output.weights.hi[0],
+        "c_lo": 0.0 if output.bias is None else output.bias.lo[0],
+        "c_hi": 0.0 if output.bias is None else output.bias.hi[0],
+    }  # fmt: skip
+    for q in (hidden.weights, hidden.bias, output.weights, output.bias):
+        if q is not None and q.free and q.kind != "real":
+            raise _other(f"{q.name} has another domain")
+    data, total = problem.data[loss.data], penalties(problem, "l2")
+
+    def decay(q: Parameter | None) -> float:
+        return 0.0 if q is None else total.get(q.name, 0.0) / factor
+
+    y = data.y[:, 0].astype(float)
+    weights = np.ones(data.samples) if data.weights is None else np.asarray(data.weights, dtype=float)
+    if loss.kind in MARGINS:
+        y = losses.signs(y)
+    if loss.kind in ("mse", "mae"):
+        weights = weights / weights.sum()
+    if loss.kind == "max_error":
+        weights = np.ones(data.samples)
+    wanted: dict[str, tuple[object, object]] = {
+        "activation": (p["activation"], hidden.activation.kind), "loss": (file.kind, loss.kind),
+        "inputs": (p["x"], np.asarray(data.x, dtype=float).tolist()), "targets": (p["y"], y.tolist()),
+        "multiplicities": (p["weights"], weights.tolist()),
+        "hidden biases": (file.biased, hidden.bias is not None),
+        "output bias": (file.output_bias, output.bias is not None),
+        "weight decay": (p["decay"], {
+            "hidden": [[decay(hidden.weights)] * data.x.shape[1] + [decay(hidden.bias)]] * hidden.size,
+            "output": [decay(output.weights)] * hidden.size, "constant": decay(output.bias)}),
+        "scale of the objective": (p["scale"], factor), "constant of the objective": (p["offset"], constant),
+    }  # fmt: skip
+    if hidden.activation.kind == "leaky_relu":
+        wanted["slope"] = (p["alpha"], hidden.activation.alpha)
+    if loss.kind == "pinball":
+        wanted["quantile"] = (p["quantile"], 0.5 if loss.q is None else loss.q)
+    if loss.kind == "huber":
+        wanted["delta"] = (p["delta"], 1.0 if loss.delta is None else loss.delta)
+    if loss.kind in MARGINS:
+        wanted["margin"] = (p["margin"], losses.default_margin(loss.kind) if loss.margin is None else loss.margin)
+    wanted["ranges of weights"] = ([p[name] for name in boxes], [_limits(box) for box in boxes.values()])
+    different = [name for name, (inside, outside) in wanted.items() if inside != outside]
+    if different:
+        raise _other(f"{', '.join(different)} {'differ' if len(different) > 1 else 'differs'}")
+
+
+def _limits(a: Any) -> Any:
+    if np.ndim(a) == 0:
+        return None if np.isinf(a) else float(a)
+    return [_limits(v) for v in a]
+
+
+def _limit(e: ex.Expression, network: str) -> bool:
+    """Whether a constraint is an upper limit on counts of the network."""
+    if not isinstance(e, ex.Comparison) or e.operator not in ("<=", ">="):
+        return False
+    small, large = (e.left, e.right) if e.operator == "<=" else (e.right, e.left)
+    left, right = ex.linear_terms(small)[1], ex.linear_terms(large)[1]
+    terms = [*left, *((-c, t) for c, t in right)]
+    return all(isinstance(t, ex.Size) and t.kind in COUNTS and t.network == network and c >= 0 for c, t in terms)
+
+
+def _point(file: Training, chain: tuple[Layer, Layer], w: np.ndarray, v: np.ndarray, c: float) -> Point:
+    """Hidden weights and biases (H, d + 1), output weights (H,) and bias as a Point."""
+    hidden, output = chain
+    assert hidden.weights is not None
+    assert output.weights is not None
+    whole = ((hidden.weights, w[:, :-1].copy()), (hidden.bias, w[:, -1].copy()), (output.weights, v[None, :].copy()),
+             (output.bias, np.array([c])))  # fmt: skip
+    return Point({q.name: value for q, value in whole if q is not None and q.free}, {})
+
+
+def _supports(file: Training, problem: Problem, network: Network, chain: tuple[Layer, Layer],
+              prices: list[tuple[float, ex.Size]], supports: list[Support]) -> None:  # fmt: skip
+    """Check that the supports of the file are enough, see the module's docstring."""
+    sizes = [t for c in problem.constraints for side in (c.expression.left, c.expression.right)  # type: ignore[attr-defined]
+             for _, t in ex.linear_terms(side)[1]] + [t for _, t in prices]  # fmt: skip
+    budgets = [(None, network.l0), *((layer.name, layer.l0) for layer in network.layers)]
+    count, columns = file.neurons, file.columns
+    movable = [[j for j in range(columns) if file.lo[k][j] != 0 or file.hi[k][j] != 0] for k in range(count)]
+    if not sizes and all(b is None for _, b in budgets):
+        whole = [[j in movable[k] for j in range(columns)] for k in range(count)]
+        if not any(s.price <= 0 and s.holds(whole, file.output_bias) for s in supports):
+            raise _other("there are limits on numbers of weights in the proof, and none in the spec")
+        return
+    alike = all(file.alike(k, 0) for k in range(count)) and all(getattr(t, "neuron", None) is None for t in sizes)
+    orders = list(itertools.permutations(range(count))) if alike else [tuple(range(count))]
+    sets = [[s for n in range(len(m) + 1) for s in itertools.combinations(m, n)] for m in movable]
+    if 2 * float(np.prod([len(s) for s in sets])) > MOST_SETS:
+        raise EvidenceError("the spec allows too many sets of nonzero weights to look at each")
+    for chosen in itertools.combinations_with_replacement(sets[0], count) if alike else itertools.product(*sets):
+        hidden = [[j in s for j in range(columns)] for s in chosen]
+        for constant in (True, False) if file.output_bias else (False,):
+            w = np.array(hidden, dtype=float)
+            point = _point(file, chain, w, w.any(axis=1).astype(float), float(constant))
+            if any(b is not None and evaluate.nonzeros(network, point, name) > b for name, b in budgets):
+                continue
+            if any(evaluate.violation(problem, point, c.expression) > 0 for c in problem.constraints):
+                continue
+            price = sum(c * evaluate.size(problem, point, t) for c, t in prices)
+            most = Fraction(price) * (1 + Fraction(1, 10**12))
+            if not any(s.price <= most and s.holds([hidden[k] for k in order], constant)
+                       for s in supports for order in orders):  # fmt: skip
+                raise _other("it allows nonzero weights that the proof leaves out")
+
+
+def _judge(content: dict[str, Any], file: Training, problem: Problem, chain: tuple[Layer, Layer]) -> None:
+    """Compare the file's formulas with the judge's, at the file's network and at random ones."""
+    inside = content["network"]
+    w, v, c = np.array(inside["hidden"], dtype=float), np.array(inside["v"], dtype=float), float(inside["c"])
+    point = _point(file, chain, w, v, c)
+    if evaluate.violations(problem, point, 1e-6):
+        raise _other("its network breaks a limit")
+    value = evaluate.objective(problem, point)
+    if abs(value - content["objective"]) > 1e-7 * max(1.0, abs(value)):
+        raise _other(f"the network's objective is {value}")
+    counts = sum(c * evaluate.size(problem, point, t) for c, t in _objective(problem)[4])
+    rest, _, _ = incumbent.objective(file, inside)
+    if abs(value - counts - float(rest)) > 1e-7 * max(1.0, abs(value)):
+        raise _other("the objective is another function")
+    r = np.random.RandomState(1)
+    for _ in range(3):
+        boxes = [list(zip(*box, strict=True)) for box in zip(file.lo, file.hi, strict=True)]
+        w = np.array([[_inside(r, *pair) for pair in box] for box in boxes])
+        v = np.array([_inside(r, *pair) for pair in zip(file.out_lo, file.out_hi, strict=True)])
+        c = _inside(r, file.c_lo, file.c_hi)
+        point = _point(file, chain, w, v, c)
+        counts = sum(f * evaluate.size(problem, point, t) for f, t in _objective(problem)[4])
+        value = evaluate.objective(problem, point) - counts
+        own, _, _ = incumbent.objective(file, {"hidden": w.tolist(), "v": v.tolist(), "c": c})
+        if abs(value - float(own)) > AGREEMENT * max(1.0, abs(value)):
+            raise _other("the objective is another function")
+
+
+def _inside(r: np.random.RandomState, low: Fraction | None, high: Fraction | None) -> float:
+    """A number from the box or, where it is large, from the part of it next to [-1, 1]."""
+    a = -1.0 if low is None else max(float(low), min(-1.0, float(high) if high is not None else -1.0))
+    b = 1.0 if high is None else min(float(high), max(1.0, float(low) if low is not None else 1.0))
+    return float(r.uniform(a, b)) if a < b else a

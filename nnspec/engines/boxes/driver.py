@@ -100,6 +100,7 @@ class Driver:
         cutoff = limits.cutoff
         self.ceiling = math.inf if cutoff is None else model.sense * cutoff - model.constant
         self.finished = math.inf  # least bound of the boxes that are done
+        self.reach = math.inf  # what all networks outside of the ranges searched have at least
         self.certified = -math.inf  # bound of the certificate: open boxes get new u for it, which may prove more
         self.nodes = 0
         self.threads = limits.threads or processors()
@@ -119,7 +120,9 @@ class Driver:
 
     @property
     def bound(self) -> float:
-        return min(self.best, self.finished, *(p.bound for p in self.pools)) if self.pools else -math.inf
+        if not self.pools:
+            return -math.inf
+        return min(self.best, self.reach, self.finished, *(p.bound for p in self.pools))
 
     def out_of_time(self) -> bool:
         return self.limits.time is not None and self.seconds >= self.limits.time
@@ -182,7 +185,8 @@ class Driver:
         if not (math.isfinite(upper) or np.all(np.isfinite([*self.model.lo.ravel(), *self.model.hi.ravel()]))):
             self.messages.append("no feasible network was found, and without one penalties imply no ranges of weights")
             return Status.LIMIT
-        model = self.model = form.closed(self.model, upper)
+        model = self.model = form.closed(self.model, max(0.0, upper))  # loss and penalties are not negative
+        self.reach = upper
         hh, d = model.lo.shape
         n, m = len(model.x), model.vlo.shape[1]
         width = search.row_size(hh, d, m)
@@ -324,7 +328,7 @@ class Driver:
         elif size > (self.limits.memory or MEMORY) * 1e6:
             self.messages.append("no certificate was written: its boxes do not fit into the memory limit")
         else:
-            bound = self.certified = min(self.best, self.finished, *(self._seal(p) for p in self.pools))
+            bound = self.certified = min(self.best, self.reach, self.finished, *(self._seal(p) for p in self.pools))
             if any(p.size for p in self.pools):
                 self.messages.append(f"the certificate proves the bound {self.outside(bound):.9g}")
             certificate.write(self.certificate, self.problem, self.model, self.w, self.z, bound, self.boxes)
@@ -351,8 +355,11 @@ class Driver:
         written = self._certify() if self.certificate is not None else False
         bound = self.outside(max(self.bound, self.certified)) if self.pools else None
         if status is Status.OPTIMAL and not proven(objective, bound, self.limits.gap):
-            status = Status.LIMIT
-            self.messages.append("rounding errors leave a gap above the one asked for")
+            if self.bound >= self.ceiling:
+                status = Status.INFEASIBLE  # nothing is better than the cutoff
+            else:
+                status = Status.LIMIT
+                self.messages.append("rounding errors leave a gap above the one asked for")
         evidence = {
             "method": "spatial branch-and-bound on hidden weights, neuron-separable dual bound",
             "threads": self.threads, "seed": self.limits.seed, "gap": self.limits.gap,

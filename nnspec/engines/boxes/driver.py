@@ -28,6 +28,7 @@ from nnspec.problem import evaluate
 from nnspec.problem.problem import Point, Problem
 from nnspec.tolerances import proven
 
+INTERPRETED = Mode.interpreted  # whether the kernels are Python functions in this import, see uncompiled.py
 STARTS = 24  # random starts of the local search before the first box
 MEMORY = 2000.0  # megabytes for open boxes if no limit is given; beyond that the search goes depth first
 SAVE_EVERY = 60.0  # seconds between checkpoints
@@ -202,7 +203,7 @@ class Driver:
             self.pools[i % self.threads].add(row)
         # about a tenth of a second a round, by the cost of a box
         cost = n * m * hh * hh * d * (d + 3)
-        count = 5 if Mode.interpreted else int(np.clip(2e7 / cost, 20, 2000))
+        count = 5 if INTERPRETED else int(np.clip(2e7 / cost, 20, 2000))
         self.log_width = 4 * (model.lo.size + model.vlo.size) + n * m
         if self.certificate is not None:
             for pool in self.pools:

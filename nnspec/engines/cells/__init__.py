@@ -66,6 +66,8 @@ class CellsEngine:
         if isinstance(cells, str):
             raise ValueError(cells)
         refresh(Path(__file__).parent)
+        if cells.least:
+            return _solve_least(problem, cells, limits, start, on_progress, stop, self.evidence, self.checkpoint)
         if cells.planar:
             return _solve_errors(problem, cells, limits, on_progress, stop, self.evidence)
         if cells.supports or cells.general or cells.kind == "errors":
@@ -187,6 +189,20 @@ def _solve_union(problem: Problem, cells: CellProblem, limits: Limits, start: tu
         message = _write(path, problem, cells, union.proofs(), out.point, out.objective, evidence)
         more += [] if message is None else [message]
         out = replace(out, evidence=evidence)
+    return replace(out, messages=(*out.messages, *more))
+
+
+def _solve_least(problem: Problem, cells: CellProblem, limits: Limits, start: tuple[Point, ...],
+                 on_progress: OnProgress | None, stop: threading.Event | None, path: str | Path | None,
+                 checkpoint: str | Path | None) -> Outcome:  # fmt: skip
+    from nnspec.engines.cells.checkpoint import CheckpointError
+    from nnspec.engines.cells.least import Least
+
+    if checkpoint is not None and Path(checkpoint).exists():
+        raise CheckpointError(f"{checkpoint}: {_WITHOUT_FILES} keeps no checkpoints")
+    out = Least(problem, cells, limits, on_progress, stop).run(start)
+    missing = [(path, "evidence file"), (checkpoint if out.status is not Status.OPTIMAL else None, "checkpoint")]
+    more = tuple(f"no {what}: {_WITHOUT_FILES} keeps none" for p, what in missing if p is not None)
     return replace(out, messages=(*out.messages, *more))
 
 

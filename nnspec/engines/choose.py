@@ -22,8 +22,8 @@ half a second."""
 TINY = (2, 12, 10.0)
 """Neurons, samples and size of weights up to which a general solver proves a one-hidden-layer network as fast as the
 cells engine (2 to 4 seconds, N=12, H=2), and on a new installation ten times faster, since it need not be compiled. At
-20 samples it already takes ten times as long. Boxes must contain 0: with others the products remain in its program,
-and with hidden weights in [0.2, 2] or hidden biases 0.2 it has no bound after 5 seconds of CPU time where cells needs 2."""
+20 samples it already takes ten times as long. Boxes must contain 0: with others its program keeps the products; with
+hidden weights in [0.2, 2] or hidden biases 0.2 it has no bound after 5 seconds of CPU time, where cells takes 2."""
 
 _SMOOTH = {"tanh", "sigmoid", "softplus", "gelu", "silu"}
 

@@ -10,6 +10,8 @@ import pytest
 from cells_models import boxed, teacher, training
 
 from nnspec.engines.cells import CellsEngine
+from nnspec.engines.cells.least import Least
+from nnspec.engines.cells.model import recognise
 from nnspec.engines.interface import Limits, Status
 from nnspec.engines.run import solve_problem
 from nnspec.engines.solver.engine import SolverEngine
@@ -130,6 +132,33 @@ def test_tolerance_at_the_optimum() -> None:
         assert out.status is Status.OPTIMAL
         assert out.objective == out.bound == k
         assert not violations(fewest(p, {"l0": 1.0}, tolerance), out.point)
+
+
+@pytest.mark.parametrize(("excess", "excluded"), [(-1.5, True), (-0.5, False), (0.5, False)])
+def test_only_what_is_above_the_tolerance_is_excluded(excess: float, excluded: bool) -> None:
+    """Without a network that would end the search: a support whose least loss is the limit minus `excess`."""
+    x, y = np.array([[0.0], [1.0], [2.0], [3.0]]), np.array([0.0, 0.0, 1.0, 3.0])
+    p = training(x, y, 1, use_output_bias=False)
+    whole = ENGINE.solve(p, Limits()).objective
+    q = fewest(p, {"l0": 1.0}, whole + excess * FEASIBILITY)
+    least = Least(q, recognise(q), Limits(threads=1), None, None)
+    least.consider = lambda point: False  # type: ignore[method-assign]
+    assert least.search(int(np.argmax(least.sizes))) == excluded
+    assert np.any(least.open) != excluded
+
+
+def test_what_a_support_contains() -> None:
+    """Up to the order of neurons with equal boxes."""
+    x, y = teacher(6)
+    p = training(x[:, :1], y, 2, use_output_bias=False)
+    q = fewest(p, {"l0": 1.0}, 0.1)
+    for problem, orders in ((q, 2), (replace(q, networks=boxed(q, w=([[-1.0], [-2.0]], 1.0)).networks), 1)):
+        least = Least(problem, recognise(problem), Limits(), None, None)
+        supports = [s.hidden.astype(int).tolist() for s in recognise(problem).supports]
+        inside = least.inside(supports.index([[1, 0], [1, 1]]))
+        for part, contained in (([[1, 0], [1, 0]], True), ([[0, 1], [1, 0]], orders == 2), ([[0, 1], [0, 1]], False),
+                                ([[1, 1], [1, 1]], False)):  # fmt: skip
+            assert inside[supports.index(part)] == contained
 
 
 def test_limits_and_start() -> None:

@@ -34,6 +34,8 @@ MEMORY = 4000.0
 
 _WITHOUT_CHECKPOINT = "the search under limits on numbers of weights, with weight decay, huber, squared_hinge or errors"
 
+_COUNTS = "the search for the fewest weights, neurons or inputs under a limit of the loss"
+
 
 class CellsEngine:
     """Exact training of one hidden layer by branch-and-bound over activation patterns."""
@@ -199,10 +201,10 @@ def _solve_least(problem: Problem, cells: CellProblem, limits: Limits, start: tu
     from nnspec.engines.cells.least import Least
 
     if checkpoint is not None and Path(checkpoint).exists():
-        raise CheckpointError(f"{checkpoint}: {_WITHOUT_FILES} keeps no checkpoints")
+        raise CheckpointError(f"{checkpoint}: {_COUNTS} keeps no checkpoints")
     out = Least(problem, cells, limits, on_progress, stop).run(start)
     missing = [(path, "evidence file"), (checkpoint if out.status is not Status.OPTIMAL else None, "checkpoint")]
-    more = tuple(f"no {what}: {_WITHOUT_FILES} keeps none" for p, what in missing if p is not None)
+    more = tuple(f"no {what}: {_COUNTS} keeps none" for p, what in missing if p is not None)
     return replace(out, messages=(*out.messages, *more))
 
 

@@ -17,10 +17,11 @@ FIRST = ("points", "bounds")
 _POINTS = {
     "losses": ("total_loss", "conjugate"),
     "outputs": ("box_quadratic", "gradient", "_hessian", "_newton", "solve"),
-    "network": ("hidden", "objective", "newton_step", "descend"),
+    "coupling": ("impart", "prices", "excluded", "place", "stiffen", "augmentation", "derivatives", "update"),
+    "network": ("hidden", "_coupled_outputs", "objective", "newton_step", "descend"),
     "search": ("tighten", "candidate", "_treat"),
 }
-_MODULES = ("losses", "outputs", "network", "enclosure", "search", "local")
+_MODULES = ("losses", "coupling", "outputs", "network", "enclosure", "search", "local")
 
 
 def compile_part(part: str) -> None:

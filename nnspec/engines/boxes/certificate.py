@@ -1,6 +1,6 @@
 """The evidence of a finished solve in one compressed file: the problem's arrays, the incumbent, and a tiling of the
-roots (see search.py) by boxes, each with a dual point u that proves its bound. `verify` checks it without using the
-code that found it."""
+roots (see search.py) by boxes, each with a dual point u that proves its bound, and multipliers lam of the constraints
+that output weights take part in. `verify` checks it without using the code that found it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import numpy as np
 from nnspec.engines.boxes.model import Model
 from nnspec.problem.problem import Problem
 
-FORMAT = 2
+FORMAT = 3
 ARRAYS = ("x", "y", "cw", "copies", "signs", "p2", "p1", "q2", "q1", "lo", "hi", "vlo", "vhi", "levels", "counts",
           "rows", "low", "high", "supports", "prices")  # fmt: skip
 NUMBERS = ("sense", "constant", "activation", "alpha", "loss", "parameter", "order_by", "flipped")
@@ -41,8 +41,10 @@ def write(path: Path, problem: Problem, model: Model, w: np.ndarray, z: np.ndarr
         "bound": bound,
         "numbers": numbers,
     }
+    size = len(model.x) * model.vlo.shape[1]
+    points = np.vstack([u for _, u in boxes])
     with path.open("wb") as f:
         np.savez_compressed(
             f, head=np.array(json.dumps(head)), w=w, z=z, boxes=np.vstack([b for b, _ in boxes]),
-            u=np.vstack([u for _, u in boxes]), **{k: getattr(model, k) for k in ARRAYS},
+            u=points[:, :size], lam=points[:, size:], **{k: getattr(model, k) for k in ARRAYS},
         )  # fmt: skip

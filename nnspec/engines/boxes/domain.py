@@ -26,7 +26,7 @@ class Domain(NamedTuple):
 
     levels: np.ndarray  # (C, L) values that a coordinate may take
     counts: np.ndarray  # (C,) how many of them, 0: any real number
-    rows: np.ndarray  # (R, H*D): low <= rows @ w <= high
+    rows: np.ndarray  # (R, C): low <= rows @ (w, v) <= high
     low: np.ndarray
     high: np.ndarray
     prices: np.ndarray  # (T,) of the roots

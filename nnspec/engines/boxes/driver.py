@@ -20,7 +20,7 @@ import numpy as np
 from nnspec.engines.ahead import processors
 from nnspec.engines.boxes import certificate, local, search
 from nnspec.engines.boxes import model as form
-from nnspec.engines.boxes.domain import domain, roots
+from nnspec.engines.boxes.domain import Domain, domain, roots
 from nnspec.engines.compiled import Mode
 from nnspec.engines.interface import Limits, OnProgress, Outcome, Progress, Status
 from nnspec.errors import UsageError, diagnostic
@@ -28,7 +28,6 @@ from nnspec.problem import evaluate
 from nnspec.problem.problem import Point, Problem
 from nnspec.tolerances import proven
 
-INTERPRETED = Mode.interpreted  # whether the kernels are Python functions in this import, see uncompiled.py
 STARTS = 24  # random starts of the local search before the first box
 MEMORY = 2000.0  # megabytes for open boxes if no limit is given; beyond that the search goes depth first
 SAVE_EVERY = 60.0  # seconds between checkpoints
@@ -63,11 +62,11 @@ class Pool:
         return self.unused >= count
 
     def record(self, capacity: int, box: int, dual: int) -> None:
-        """Keep finished boxes (2*H*D numbers) with their u (N*m)."""
+        """Keep finished boxes (2*H*D numbers) with their u and multipliers."""
         self.log = (np.zeros((capacity, box)), np.zeros((capacity, dual), np.float32), np.zeros(1, np.int64))
 
     def drain(self) -> tuple[np.ndarray, np.ndarray]:
-        """The boxes and u recorded since the last call."""
+        """The boxes, u and multipliers recorded since the last call."""
         count = self.log[2][0]
         self.log[2][0] = 0
         return self.log[0][:count].copy(), self.log[1][:count].copy()
@@ -101,7 +100,6 @@ class Driver:
         cutoff = limits.cutoff
         self.ceiling = math.inf if cutoff is None else model.sense * cutoff - model.constant
         self.finished = math.inf  # least bound of the boxes that are done
-        self.reach = math.inf  # what all networks outside of the ranges searched have at least
         self.certified = -math.inf  # bound of the certificate: open boxes get new u for it, which may prove more
         self.nodes = 0
         self.threads = limits.threads or processors()
@@ -121,9 +119,7 @@ class Driver:
 
     @property
     def bound(self) -> float:
-        if not self.pools:
-            return -math.inf
-        return min(self.best, self.reach, self.finished, *(p.bound for p in self.pools))
+        return min(self.best, self.finished, *(p.bound for p in self.pools)) if self.pools else -math.inf
 
     def out_of_time(self) -> bool:
         return self.limits.time is not None and self.seconds >= self.limits.time
@@ -175,19 +171,39 @@ class Driver:
                 self.best, self.w, self.z = value + price, w, z
             if self.stopped() or (self.out_of_time() and math.isfinite(self.best)):
                 break
+        if len(model.rows) and not math.isfinite(self.best):
+            self._any_feasible(whole, boxes, restrictions)
         if math.isfinite(self.best):
             self.report(True)
+
+    def _any_feasible(self, model: form.Model, boxes: list[tuple], restrictions: Domain) -> None:
+        """The constraints and ranges alone are a linear program: a network from its solution, for each root."""
+        from scipy.optimize import linprog
+
+        upper, lower = np.isfinite(model.high), np.isfinite(model.low)
+        rows = np.vstack([model.rows[upper], -model.rows[lower]])
+        limits = np.concatenate([model.high[upper], -model.low[lower]])
+        for lo, hi, vlo, vhi, price in boxes:
+            ends = [np.concatenate([a.ravel(), b.ravel()]) for a, b in ((lo, vlo), (hi, vhi))]
+            result = linprog(np.zeros(len(ends[0])), A_ub=rows, b_ub=limits, bounds=list(zip(*ends)))
+            if result.status == 0:
+                w, z = result.x[: lo.size].reshape(lo.shape), result.x[lo.size :].reshape(vlo.shape)
+                value = local.in_domain(model.arrays(), restrictions, w, z, lo, hi, vlo, vhi)
+                if value + price < self.best:
+                    self.best, self.w, self.z = value + price, w, z
 
     def _search(self, start: tuple[Point, ...]) -> Status:
         resumed = self._resume()
         if resumed is None:
             self._first_incumbent(start)
         upper = min(self.best, self.ceiling)
-        if not (math.isfinite(upper) or np.all(np.isfinite([*self.model.lo.ravel(), *self.model.hi.ravel()]))):
+        ranges = [self.model.lo, self.model.hi]
+        if np.any(self.model.coupled):
+            ranges += [self.model.vlo, self.model.vhi]
+        if not (math.isfinite(upper) or all(np.all(np.isfinite(r)) for r in ranges)):
             self.messages.append("no feasible network was found, and without one penalties imply no ranges of weights")
             return Status.LIMIT
-        model = self.model = form.closed(self.model, max(0.0, upper))  # loss and penalties are not negative
-        self.reach = upper
+        model = self.model = form.closed(self.model, upper)
         hh, d = model.lo.shape
         n, m = len(model.x), model.vlo.shape[1]
         width = search.row_size(hh, d, m)
@@ -203,11 +219,12 @@ class Driver:
             self.pools[i % self.threads].add(row)
         # about a tenth of a second a round, by the cost of a box
         cost = n * m * hh * hh * d * (d + 3)
-        count = 5 if INTERPRETED else int(np.clip(2e7 / cost, 20, 2000))
-        self.log_width = 4 * (model.lo.size + model.vlo.size) + n * m
+        count = 5 if Mode.interpreted else int(np.clip(2e7 / cost, 20, 2000))
+        dual = n * m + int(np.count_nonzero(model.coupled))
+        self.log_width = 4 * (model.lo.size + model.vlo.size) + dual
         if self.certificate is not None:
             for pool in self.pools:
-                pool.record(max(256, 32 * hh * d), 1 + 2 * (model.lo.size + model.vlo.size), n * m)
+                pool.record(max(256, 32 * hh * d), 1 + 2 * (model.lo.size + model.vlo.size), dual)
 
         with ThreadPoolExecutor(self.threads) as executor:
             while any(p.size for p in self.pools):
@@ -329,7 +346,7 @@ class Driver:
         elif size > (self.limits.memory or MEMORY) * 1e6:
             self.messages.append("no certificate was written: its boxes do not fit into the memory limit")
         else:
-            bound = self.certified = min(self.best, self.reach, self.finished, *(self._seal(p) for p in self.pools))
+            bound = self.certified = min(self.best, self.finished, *(self._seal(p) for p in self.pools))
             if any(p.size for p in self.pools):
                 self.messages.append(f"the certificate proves the bound {self.outside(bound):.9g}")
             certificate.write(self.certificate, self.problem, self.model, self.w, self.z, bound, self.boxes)
@@ -356,11 +373,8 @@ class Driver:
         written = self._certify() if self.certificate is not None else False
         bound = self.outside(max(self.bound, self.certified)) if self.pools else None
         if status is Status.OPTIMAL and not proven(objective, bound, self.limits.gap):
-            if self.bound >= self.ceiling:
-                status = Status.INFEASIBLE  # nothing is better than the cutoff
-            else:
-                status = Status.LIMIT
-                self.messages.append("rounding errors leave a gap above the one asked for")
+            status = Status.LIMIT
+            self.messages.append("rounding errors leave a gap above the one asked for")
         evidence = {
             "method": "spatial branch-and-bound on hidden weights, neuron-separable dual bound",
             "threads": self.threads, "seed": self.limits.seed, "gap": self.limits.gap,

@@ -2,10 +2,12 @@
 
 With u (N, m) fixed, neuron k contributes to the bound (see docs/boxes.md)
 
-    phi(w) = psi(w) + sum_o m_o(s_o(w)),   s_o(w) = sum_i u_io sigma(w . x_i),   psi(w) = sum_j p2_j w_j^2 + p1_j |w_j|,
+    phi(w) = psi(w) + sum_o m_o(s_o(w)),       s_o(w) = shift_o + sum_i u_io sigma(w . x_i),
+    psi(w) = sum_j slope_j w_j + p2_j w_j^2 + p1_j |w_j|,
     m_o(s) = min { s v + q2_o v^2 + q1_o |v| : v in [vlo_o, vhi_o] },
 
-a concave function of s whose derivative is the minimiser v*(s). Two lower bounds over the box, the better one counts:
+where slope and shift, 0 as a rule, are those of constraints on output weights (coupling.py); m_o is a concave function
+of s whose derivative is the minimiser v*(s). Two lower bounds over the box, the better one counts:
 
 1. First order. s_o is enclosed in [a, b] (naturally and by lines below and above sigma); the concave m_o lies above its
    chord there; what is left is psi(w) + sum_i q_i sigma(w . x_i) with q_i = sum_o slope_o u_io, and with one line per
@@ -183,25 +185,27 @@ def _reduced(lin, qm, dlo, dhi, rho, d, qs, qf, vec):
 
 @compiled
 def workspace(n, d, m):
-    """Scratch for `neuron_bound`: per sample (n, 12), per output (m, 12), per output and weight, Hessians, vectors,
-    and room for the u of a neuron's copies of the samples (n, m)."""
+    """Scratch for `neuron_bound`: per sample (n, 12), per output (m, 13), per output and weight, Hessians, vectors,
+    and room for the u of a neuron's copies of the samples (n, m). The last of the vectors is the neuron's slope, and
+    the last number per output its shift: zeros, unless there are constraints on output weights."""
     return (
-        matrix(n, 12), matrix(m, 12), matrix(m, d), matrix(m, d), matrix(m, d),
-        cube(m, d, d), cube(m, d, d), matrix(d, d), matrix(d, d), matrix(d, d), matrix(8, d), matrix(n, m),
+        matrix(n, 12), matrix(m, 13), matrix(m, d), matrix(m, d), matrix(m, d),
+        cube(m, d, d), cube(m, d, d), matrix(d, d), matrix(d, d), matrix(d, d), matrix(9, d), matrix(n, m),
     )  # fmt: skip
 
 
 @linked(FLOAT(INT, FLOAT, MATRIX, MATRIX, *(VECTOR,) * 9, WORK))
 def neuron_bound(kind, alpha, x, u, p2, p1, q2, q1, vlo, vhi, lo, hi, e, ws):
     """Lower bound of phi over lo <= w <= hi (d,), about the point e of the box. x (N, d), u (N, m), others (d,) or
-    (m,)."""
+    (m,); slope and shift stand in ws."""
     n, d = x.shape
     m = u.shape[1]
     ps, po, la, lb, ge, hc, hr, qm, qs, qf, vec, _ = ws
     smooth = True
     for o in range(m):
-        for j in range(6):
-            po[o, j] = 0.0
+        for j in range(5):
+            po[o, j] = po[o, 12]
+        po[o, 5] = abs(po[o, 12])
         for j in range(d):
             la[o, j] = 0.0
             lb[o, j] = 0.0
@@ -334,18 +338,20 @@ def neuron_bound(kind, alpha, x, u, p2, p1, q2, q1, vlo, vhi, lo, hi, e, ws):
         po[o, 9] = va
         po[o, 10] = vb
     for j in range(d):
-        lin[j] = 0.0
+        lin[j] = vec[8, j]
     if m == 1:
         slope = po[0, 8]
         if slope >= 0.0:
             first += slope * po[0, 3]
             for j in range(d):
-                lin[j] = slope * la[0, j]
+                lin[j] += slope * la[0, j]
         else:
             first += slope * po[0, 4]
             for j in range(d):
-                lin[j] = slope * lb[0, j]
+                lin[j] += slope * lb[0, j]
     else:
+        for o in range(m):
+            first += po[o, 8] * po[o, 12]
         for i in range(n):
             w = 0.0
             for o in range(m):
@@ -363,7 +369,10 @@ def neuron_bound(kind, alpha, x, u, p2, p1, q2, q1, vlo, vhi, lo, hi, e, ws):
     for j in range(d):
         t, at[j] = convex_term(lin[j], p2[j], p1[j], lo[j], hi[j])
         first += t
-        t, _ = convex_term(0.0, p2[j], p1[j], lo[j], hi[j])
+        if vec[8, j] == 0.0:  # written out, since it is nearly always so and then costs less
+            t, _ = convex_term(0.0, p2[j], p1[j], lo[j], hi[j])
+        else:
+            t, _ = convex_term(vec[8, j], p2[j], p1[j], lo[j], hi[j])
         least_psi += t
     natural = least_psi
     for o in range(m):
@@ -376,8 +385,8 @@ def neuron_bound(kind, alpha, x, u, p2, p1, q2, q1, vlo, vhi, lo, hi, e, ws):
     # second order
     constant = 0.0
     for j in range(d):
-        constant += p2[j] * e[j] * e[j] + p1[j] * abs(e[j])
-        lin[j] = 2.0 * p2[j] * e[j] + (p1[j] if e[j] > 0.0 else (-p1[j] if e[j] < 0.0 else 0.0))
+        constant += vec[8, j] * e[j] + p2[j] * e[j] * e[j] + p1[j] * abs(e[j])
+        lin[j] = vec[8, j] + 2.0 * p2[j] * e[j] + (p1[j] if e[j] > 0.0 else (-p1[j] if e[j] < 0.0 else 0.0))
         for r in range(j + 1):
             qm[j, r] = 0.0
         qm[j, j] = 2.0 * p2[j]

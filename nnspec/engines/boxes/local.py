@@ -7,8 +7,8 @@ from __future__ import annotations
 import math
 
 from nnspec.engines.boxes import network
-from nnspec.engines.boxes.arrays import copy, matrix
-from nnspec.engines.boxes.search import candidate
+from nnspec.engines.boxes.arrays import copy, corner, matrix
+from nnspec.engines.boxes.search import candidate, tighten
 from nnspec.engines.compiled import compiled
 
 
@@ -18,7 +18,7 @@ def best_of(model, starts, vlo, vhi, lo, hi, steps, best_w, best_z):
     n, r, d = model.cw.size, model.copies.shape[1], model.copies.shape[2]
     hh = starts.shape[1]
     m = best_z.shape[1]
-    sc = network.scratch(n, r, d, hh, m)
+    sc = network.scratch(n, r, d, hh, m, model.sides.shape[0])
     out = matrix(hh, d)
     w = matrix(hh, d)
     zero = matrix(hh + 1, m)
@@ -42,6 +42,9 @@ def in_domain(model, domain, w, z, lo, hi, vlo, vhi):
     n, r, d = model.cw.size, model.copies.shape[1], model.copies.shape[2]
     hh = w.shape[0]
     m = z.shape[1]
-    sc = network.scratch(n, r, d, hh, m)
+    sc = network.scratch(n, r, d, hh, m, model.sides.shape[0])
     copy(sc[3], z)
+    lo, hi, vlo, vhi = corner(lo, hh, d), corner(hi, hh, d), corner(vlo, hh + 1, m), corner(vhi, hh + 1, m)
+    if not tighten(domain, lo, hi, vlo, vhi):
+        return math.inf
     return candidate(model, domain, w, z, lo, hi, vlo, vhi, matrix(hh + 1, m), sc)

@@ -48,6 +48,8 @@ class Arrays(NamedTuple):
     constant: float
     copies: np.ndarray  # (H, N * G, D): what each neuron sees of the samples, see ties.py; x itself without ties
     signs: np.ndarray  # (H, G)
+    sides: np.ndarray  # (L, 3 + C) constraints that output weights take part in: low, high, the only output that does
+    # or -1, and the coefficients
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,7 +77,7 @@ class Model:
     vhi: np.ndarray
     levels: np.ndarray  # (C, L), see domain.py, as all up to prices
     counts: np.ndarray  # (C,)
-    rows: np.ndarray  # (R, H*D)
+    rows: np.ndarray  # (R, C)
     low: np.ndarray  # (R,)
     high: np.ndarray
     supports: np.ndarray  # (T, C), 1 where a coordinate may be nonzero
@@ -93,10 +95,20 @@ class Model:
 
     def arrays(self) -> Arrays:
         """What the compiled functions take."""
+        chosen = self.coupled
+        rows = self.rows[chosen]
+        used = np.any(rows[:, self.lo.size :].reshape(-1, *self.vlo.shape) != 0, axis=1)
+        only = np.where(used.sum(axis=1) == 1, used.argmax(axis=1), -1.0)
         return Arrays(
             self.activation, self.alpha, self.x, self.loss, self.parameter, self.tau, self.y, self.cw,
             self.p2, self.p1, self.q2, self.q1, self.constant, self.copies, self.signs,
+            np.column_stack([self.low[chosen], self.high[chosen], only, rows]),
         )  # fmt: skip
+
+    @property
+    def coupled(self) -> np.ndarray:
+        """Which of the rows output weights or biases take part in."""
+        return np.any(self.rows[:, self.lo.size :] != 0, axis=1)
 
     def point(self, w: np.ndarray, v: np.ndarray) -> Point:
         """Hidden weights (H, D) and output weights (H + 1, m) as values of the free parameters."""
@@ -321,8 +333,8 @@ def read(problem: Problem) -> Model | str:
         float(hidden.activation.alpha), number, float(parameter), plain(x), y, cw,
         np.repeat(x[None], len(lo), axis=0), np.ones((len(lo), 1)), plain(p2), plain(p1), plain(q2), plain(q1),
         plain(lo), plain(hi), plain(vlo), plain(vhi), *_levels(hidden, output, values),
-        np.zeros((0, lo.size)), np.zeros(0), np.zeros(0), np.ones((1, lo.size + vlo.size)), np.zeros(1), -1, -1, hidden,
-        output, None,
+        np.zeros((0, lo.size + vlo.size)), np.zeros(0), np.zeros(0), np.ones((1, lo.size + vlo.size)), np.zeros(1),
+        -1, -1, hidden, output, None,
     )  # fmt: skip
     limited = _limited(model, side)
     if not isinstance(limited, str) and problem.ties:
@@ -361,9 +373,9 @@ def _tied(model: Model, problem: Problem) -> Model | str:
     if any(v is not None and not v for v in values):
         return "the ties leave a weight no value"
     levels, counts = table([() if v is None else tuple(sorted(v)) for v in values])
-    rows = np.zeros((len(model.rows), lo.size))
+    rows = np.zeros((len(model.rows), lo.size + vlo.size))
     for old, new in zip(model.rows, rows):
-        np.add.at(new, t.hidden.ravel(), old * t.hidden_signs.ravel())
+        np.add.at(new, places, old * signs)
     copies, weights = t.copies(model.x)
     return replace(
         model, lo=lo, hi=hi, vlo=vlo, vhi=vhi, p2=p2, p1=p1, q2=q2, q1=q1, levels=levels, counts=counts, rows=rows,
@@ -398,7 +410,7 @@ def _coordinate(model: Model, parameter: str, index: tuple[int, ...]) -> int:
 
 
 def _limited(model: Model, side: Side) -> Model | str:
-    """With linear constraints: those on one weight become its range, those on hidden weights rows."""
+    """With linear constraints: those on one weight become its range, the others rows."""
     hidden = model.lo.size
     lo, hi = (np.concatenate([a.ravel(), b.ravel()]) for a, b in ((model.lo, model.vlo), (model.hi, model.vhi)))
     rows, low, high = [], [], []
@@ -413,18 +425,16 @@ def _limited(model: Model, side: Side) -> Model | str:
         elif len(where) == 1:
             ends = sorted((a / row[where[0]], b / row[where[0]]))
             lo[where], hi[where] = max(lo[where[0]], ends[0]), min(hi[where[0]], ends[1])
-        elif where[-1] < hidden:
-            rows.append(row[:hidden])
+        else:
+            rows.append(row)
             low.append(a)
             high.append(b)
-        else:
-            return "a constraint joins output weights or biases with other weights; only hidden ones may be joined"
     if np.any(lo > hi):
         return "its constraints leave a weight no value"
     w, v = model.lo.shape, model.vlo.shape
     return replace(
         model, lo=lo[:hidden].reshape(w), hi=hi[:hidden].reshape(w), vlo=lo[hidden:].reshape(v),
-        vhi=hi[hidden:].reshape(v), rows=np.array(rows, dtype=float).reshape(-1, hidden),
+        vhi=hi[hidden:].reshape(v), rows=np.array(rows, dtype=float).reshape(-1, lo.size),
         low=np.array(low, dtype=float), high=np.array(high, dtype=float),
     )  # fmt: skip
 
@@ -510,14 +520,18 @@ def _fundamental(model: Model, problem: Problem, network: Network) -> Model:
     lo = model.lo
     symmetric = np.array_equal(model.lo, -model.hi) and np.array_equal(model.vlo[:-1], -model.vhi[:-1])
     values = [sorted(v[:c]) for v, c in zip(model.levels, model.counts)]
-    symmetric = symmetric and not len(model.rows) and all(v == sorted(-t for t in v) for v in values)
+    neurons = model.rows[:, : -model.vlo.shape[1]]  # of the rows, without the output biases
+    symmetric = symmetric and not neurons.any() and all(v == sorted(-t for t in v) for v in values)
     if "signflip" in allowed and model.hidden.activation.odd and symmetric:
         flipped, lo = column, lo.copy()
         lo[:, column] = 0.0
     equal = all(np.array_equal(a, np.broadcast_to(a[0], a.shape)) for a in (
         lo, model.hi, model.p2, model.p1, model.vlo[:-1], model.vhi[:-1], model.q2[:-1], model.q1[:-1], model.copies,
         model.signs))  # fmt: skip
-    if "permutation" in allowed and equal and len(lo) > 1 and not len(model.rows):
+    for part, shape in zip(np.split(neurons, [model.lo.size], axis=1), (model.lo.shape, model.vlo[:-1].shape)):
+        part = part.reshape(-1, *shape)
+        equal = equal and np.array_equal(part, np.broadcast_to(part[:, :1], part.shape))
+    if "permutation" in allowed and equal and len(lo) > 1:
         order_by = column
     return replace(model, lo=lo, order_by=order_by, flipped=flipped)
 

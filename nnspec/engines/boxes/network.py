@@ -12,24 +12,27 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from nnspec.engines.boxes import activations as act
-from nnspec.engines.boxes import outputs
+from nnspec.engines.boxes import coupling, outputs
 from nnspec.engines.boxes.arrays import copy, matrix
 from nnspec.engines.boxes.types import FLOAT, INT, MATRIX, MODEL, NETWORK, VOID
 from nnspec.engines.compiled import compiled, linked
 
 
 @compiled
-def scratch(n, r, d, hh, m):
-    """Scratch of the functions here, for n samples and r copies of them: hidden units, their gradients in the weights,
-    second derivatives by copy, output weights, u, curvature, then matrices for Newton."""
+def scratch(n, r, d, hh, m, rows):
+    """Scratch of the functions here, for n samples, r copies of them and so many rows in coupling's table: hidden
+    units, their gradients in the weights, second derivatives by copy, output weights, u, curvature, then matrices for
+    Newton."""
     kk, dim = hh + 1, hh * d
     features = matrix(n, kk)
     for i in range(n):
         features[i, hh] = 1.0
     return (
         features, matrix(n, dim), matrix(r, hh), matrix(kk, m), matrix(n, m), matrix(n, m),
-        matrix(dim, dim), matrix(dim, 4), matrix(dim, kk), matrix(kk, kk), outputs.scratch(n, kk, m),
+        matrix(dim, dim), matrix(dim, 4), matrix(dim, kk), matrix(kk, kk), outputs.scratch(n, kk, m, rows),
     )  # fmt: skip
 
 
@@ -60,13 +63,30 @@ def hidden(model, w, h, jac, d2):
 
 
 @linked(FLOAT(MODEL, MATRIX, MATRIX, MATRIX, NETWORK))
+def _coupled_outputs(model, w, vlo, vhi, sc):
+    """outputs.solve with the rows of coupling.py; where no output weights satisfy them, a price for that is added."""
+    table = sc[10][5]
+    coupling.place(model, w, table, np.int64(1))
+    t = outputs.solve(
+        model.loss, model.par, model.tau, sc[0], model.y, model.cw, model.q2, model.q1, vlo, vhi, sc[3], sc[4], sc[5],
+        sc[10],
+    )  # fmt: skip
+    return t + coupling.miss(table)
+
+
+@linked(FLOAT(MODEL, MATRIX, MATRIX, MATRIX, NETWORK))
 def objective(model, w, vlo, vhi, sc):
-    """Objective at hidden weights w (H, D) with the best output weights found; they stay in sc[3], u in sc[4]."""
+    """Objective at hidden weights w (H, D) with the best output weights found; they stay in sc[3], u in sc[4], the
+    multipliers of rows, if there are any, in sc[10][5]."""
     loss, par, tau = model.loss, model.par, model.tau
     y, cw, p2, p1, q2, q1 = model.y, model.cw, model.p2, model.p1, model.q2, model.q1
     h, z, u, om = sc[0], sc[3], sc[4], sc[5]
     hidden(model, w, h, sc[1], sc[2])
-    t = outputs.solve(loss, par, tau, h, y, cw, q2, q1, vlo, vhi, z, u, om, sc[10])
+    t = 0.0
+    if model.sides.shape[0] > 0:
+        t = _coupled_outputs(model, w, vlo, vhi, sc)
+    else:
+        t = outputs.solve(loss, par, tau, h, y, cw, q2, q1, vlo, vhi, z, u, om, sc[10])
     for k in range(w.shape[0]):
         for j in range(w.shape[1]):
             t += p2[k, j] * w[k, j] * w[k, j] + p1[k, j] * abs(w[k, j])
@@ -95,6 +115,16 @@ def newton_step(model, w, vlo, vhi, lo, hi, sc, out):
         for b in range(a + 1):
             s[a, b] = 0.0
         s[a, a] = 2.0 * p2[k, j]
+    # rows that act on one output bring the curvature of the method of multipliers, the others their gradient only
+    sides, table = model.sides, sc[10][5]
+    coupled = table.shape[0] > 0
+    for r in range(table.shape[0]):
+        lam = table[r, coupling.LAM]
+        for a in range(dim):
+            vec[a, 0] += lam * sides[r, 3 + a]
+            if lam != 0.0 and sides[r, 2] >= 0.0:
+                for b in range(a + 1):
+                    s[a, b] += table[r, coupling.RHO] * sides[r, 3 + a] * sides[r, 3 + b]
     for k in range(hh):
         for i in range(n):
             t = 0.0
@@ -123,6 +153,12 @@ def newton_step(model, w, vlo, vhi, lo, hi, sc, out):
                     t += om[i, o] * h[i, a] * h[i, b]
                 fac[a, b] = t
             fac[a, a] += 2.0 * q2[a, o] + (1e12 if vlo[a, o] == vhi[a, o] else 0.0)
+        for r in range(table.shape[0]):
+            if table[r, coupling.LAM] != 0.0 and sides[r, 2] == o:
+                for a in range(kk):
+                    t = table[r, coupling.RHO] * table[r, coupling.FIRST + a * m + o]
+                    for b in range(a + 1):
+                        fac[a, b] += t * table[r, coupling.FIRST + b * m + o]
         outputs.factorise(fac, kk)
         for k in range(hh):
             for j in range(d):
@@ -134,6 +170,10 @@ def newton_step(model, w, vlo, vhi, lo, hi, sc, out):
                         if b == k:
                             c += u[i, o]
                         t += c * jac[i, a]
+                    if coupled:
+                        for r in range(table.shape[0]):
+                            if table[r, coupling.LAM] != 0.0 and sides[r, 2] == o:
+                                t += table[r, coupling.RHO] * sides[r, 3 + a] * table[r, coupling.FIRST + b * m + o]
                     for r in range(b):
                         t -= fac[b, r] * cross[a, r]
                     cross[a, b] = t / fac[b, b]

@@ -5,6 +5,7 @@
 for features g (N, K): the hidden units and a column of ones for the output biases. Newton's method with exact
 box-constrained steps (coordinate descent, then the exact solution on its active set), and a falling tau for losses
 with kinks. Its gradient in the outputs is the dual point u. Nothing rests on convergence but the quality of the bound.
+Linear constraints on z are treated by the method of multipliers, see coupling.py.
 """
 
 # mypy: disallow-untyped-defs=False
@@ -15,7 +16,7 @@ import math
 
 import numpy as np
 
-from nnspec.engines.boxes import kinds
+from nnspec.engines.boxes import coupling, kinds
 from nnspec.engines.boxes import losses as ls
 from nnspec.engines.boxes.arrays import copy, corner, matrix
 from nnspec.engines.boxes.enclosure import concave_part
@@ -124,11 +125,11 @@ def box_quadratic(hess, g, n, q2, q1, lo, hi, z, fac, b):
 
 
 @compiled
-def scratch(n, kk, m):
+def scratch(n, kk, m, rows):
     """Scratch of `solve` for at most kk features: outputs, gradient, Hessian and factor over all (kk*m) weights,
-    vectors."""
+    vectors, and the table of coupling.py for so many rows."""
     p = kk * m
-    return matrix(n, m), matrix(p, 8), matrix(p, p), matrix(p, p), matrix(p, 4), matrix(m, 2)
+    return matrix(n, m), matrix(p, 8), matrix(p, p), matrix(p, p), matrix(p, 4), matrix(rows, 5 + p)
 
 
 @compiled
@@ -213,13 +214,14 @@ def _hessian(loss, par, g, f, y, cw, tau, u, om, o0, o1, hess):
                 t = c * g[i, a]
                 for b in range(a + 1):
                     hess[a, b] += t * g[i, b]
-    elif loss == kinds.MAX_ERROR:
+    elif ls.separable(loss) or loss == kinds.MAX_ERROR:
         for i in range(n):
             for a in range(kk):
                 for o in range(w):
                     t = om[i, o] * g[i, a]
                     for b in range(a + 1):
                         hess[a * w + o, b * w + o] += t * g[i, b]
+    if w > 1 and loss == kinds.MAX_ERROR:
         # minus the outer product of the whole gradient, over tau*c
         row = np.zeros(p)
         for i in range(n):
@@ -229,7 +231,7 @@ def _hessian(loss, par, g, f, y, cw, tau, u, om, o0, o1, hess):
         for a in range(p):
             for b in range(a + 1):
                 hess[a, b] -= row[a] * row[b] / (tau * cw[0])
-    else:
+    elif w > 1 and not ls.separable(loss):
         prob = np.zeros(w)
         for i in range(n):
             label = int(y[i, 0])
@@ -263,12 +265,16 @@ def _hessian(loss, par, g, f, y, cw, tau, u, om, o0, o1, hess):
 
 @linked(VOID(INT, FLOAT, MATRIX, MATRIX, VECTOR, *(MATRIX,) * 7, INT, INT, FLOAT, INT, OUTPUTS))
 def _newton(loss, par, g, y, cw, q2, q1, vlo, vhi, z, u, om, o0, o1, tau, steps, sc):
-    """Damped Newton for the outputs o0..o1-1 at one tau; leaves f and u at the result."""
+    """Damped Newton for the outputs o0..o1-1 at one tau; leaves f and u at the result. Rows need all outputs."""
     n, kk = g.shape
-    f, vec, hess, fac, b, _ = sc
+    f, vec, hess, fac, b, table = sc
     w = o1 - o0
     p = kk * w
+    coupled = table.shape[0] > 0
+    quadratic = loss == kinds.SSE and not coupled  # one step suffices
     value = gradient(loss, par, f, y, cw, tau, u, om, o0, o1) + _penalty(z, q2, q1, o0, o1)
+    if coupled:
+        value += coupling.augmentation(z, table)
     for _ in range(steps):
         _hessian(loss, par, g, f, y, cw, tau, u, om, o0, o1, hess)
         for a in range(kk):
@@ -287,6 +293,8 @@ def _newton(loss, par, g, y, cw, q2, q1, vlo, vhi, z, u, om, o0, o1, tau, steps,
         if loss != kinds.SSE:
             for j in range(p):
                 hess[j, j] += 1e-10
+        if coupled:
+            coupling.derivatives(z, table, hess, vec)
         box_quadratic(hess, vec[:, 0], p, vec[:, 3], vec[:, 4], vec[:, 5], vec[:, 6], vec[:, 1], fac, b)
         t = 1.0
         better = False
@@ -302,7 +310,9 @@ def _newton(loss, par, g, y, cw, q2, q1, vlo, vhi, z, u, om, o0, o1, tau, steps,
                         s += g[i, a] * z[a, o]
                     f[i, o] = s
             new = gradient(loss, par, f, y, cw, tau, u, om, o0, o1) + _penalty(z, q2, q1, o0, o1)
-            if new < value or loss == kinds.SSE:
+            if coupled:
+                new += coupling.augmentation(z, table)
+            if new < value or quadratic:
                 better = True
                 break
             t *= 0.4
@@ -320,7 +330,7 @@ def _newton(loss, par, g, y, cw, q2, q1, vlo, vhi, z, u, om, o0, o1, tau, steps,
             return
         gain = value - new
         value = new
-        if loss == kinds.SSE or gain <= 1e-13 * (1.0 + abs(value)):
+        if quadratic or gain <= 1e-13 * (1.0 + abs(value)):
             return
 
 
@@ -328,7 +338,7 @@ def _newton(loss, par, g, y, cw, q2, q1, vlo, vhi, z, u, om, o0, o1, tau, steps,
 def solve(loss, par, tau, g, y, cw, q2, q1, vlo, vhi, z, u, om, sc):
     """Approximate solution z (K, m), started from the z given; dual point u (N, m); curvatures om (N, m) of the loss
     for Newton steps outside. Returns the exact (not smoothed) objective at z. tau: final smoothing of a loss with
-    kinks."""
+    kinks. sc[5] is the table of coupling.place; its lam is moved from the one given."""
     kk = g.shape[1]
     m = u.shape[1]
     f = sc[0]
@@ -338,7 +348,11 @@ def solve(loss, par, tau, g, y, cw, q2, q1, vlo, vhi, z, u, om, sc):
     _predict(g, z, f)
     # typed: literal arguments would each get a compiled version of their own
     first, once = np.int64(0), np.int64(1)
-    if loss == kinds.SSE:
+    table = sc[5]
+    coupled = table.shape[0] > 0
+    if coupled:
+        coupling.stiffen(g, cw, q2, table)
+    if loss == kinds.SSE and not coupled:
         for o in range(m):
             _newton(loss, par, g, y, cw, q2, q1, vlo, vhi, z, u, om, o, o + 1, 0.0, once, sc)
     else:
@@ -348,8 +362,13 @@ def solve(loss, par, tau, g, y, cw, q2, q1, vlo, vhi, z, u, om, sc):
                 t *= 10.0
         while True:
             last = t <= tau * 1.0001
-            steps = 30 if last else 4
-            if ls.separable(loss):
+            steps = 30 if last or coupled else 4
+            if coupled:
+                for attempt in range(coupling.STEPS if last else 2):
+                    _newton(loss, par, g, y, cw, q2, q1, vlo, vhi, z, u, om, first, m, t, steps, sc)
+                    if coupling.update(z, table, last and attempt < 6):
+                        break
+            elif ls.separable(loss):
                 for o in range(m):
                     _newton(loss, par, g, y, cw, q2, q1, vlo, vhi, z, u, om, o, o + 1, t, steps, sc)
             else:

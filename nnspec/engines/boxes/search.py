@@ -7,11 +7,12 @@ weights that may be nonzero, see supports.py); its price is part of the bound.
 
 Coordinates are numbered 0..H*D-1 (hidden weights, neuron by neuron) and on from there for output weights, which are
 split only where they are restricted to levels (integers or finite sets). `tighten` moves a box inward to levels and by
-linear constraints.
+linear constraints. Those in which output weights take part also enter the bound, with multipliers found with u
+(coupling.py).
 
 For a certificate the finished boxes are kept with their u in a log (boxes (L, 1 + 2*C): root, all lower, all upper
-bounds; u (L, N*m) in single precision, to which u is rounded before it is used): then each finished box has a u of
-its own that proves it, and boxes are only cut by halving, so that they tile the roots.
+bounds; u and multipliers (L, N*m + rows) in single precision, to which both are rounded before they are used): then
+each finished box has a u of its own that proves it, and boxes are only cut by halving, so that they tile the roots.
 """
 
 # mypy: disallow-untyped-defs=False
@@ -23,8 +24,8 @@ import math
 import numpy as np
 
 from nnspec.engines.boxes import activations as act
+from nnspec.engines.boxes import coupling, network, outputs
 from nnspec.engines.boxes import losses as ls
-from nnspec.engines.boxes import network, outputs
 from nnspec.engines.boxes.arrays import copy, corner, cube, matrix
 from nnspec.engines.boxes.enclosure import concave_part, neuron_bound, workspace
 from nnspec.engines.boxes.types import (
@@ -55,11 +56,11 @@ def row_size(n_hidden, d, m):
 
 
 @compiled
-def _scratch(n, d, hh, m):
+def _scratch(n, d, hh, m, rows):
     big = hh * (CORRECTIONS + 1) + 1
     return (
         matrix(hh, d), np.zeros(hh), matrix(hh, d), np.zeros(hh), matrix(hh, d), matrix(n, m),
-        matrix(n, big), matrix(big, m), cube(4, big, m), outputs.scratch(n, big, m), matrix(n, m),
+        matrix(n, big), matrix(big, m), cube(4, big, m), outputs.scratch(n, big, m, rows), matrix(n, m),
         matrix(hh, d), matrix(hh + 1, m), matrix(hh, d), matrix(hh, d), matrix(hh + 1, m), matrix(hh + 1, m),
         matrix(hh + 1, m),
     )  # fmt: skip
@@ -77,17 +78,22 @@ def of_copies(model, k, u, ws):
     return own
 
 
-@linked(FLOAT(MODEL, *(MATRIX,) * 6, VECTOR, MATRIX, WORK))
-def dual_bound(model, u, lo, hi, w, vlo, vhi, term, argmin, ws):
-    """The neuron-separable bound over a box for a given u; neurons' terms into `term`, their minimisers into
-    `argmin`."""
+@linked(FLOAT(MODEL, *(MATRIX,) * 7, VECTOR, MATRIX, WORK))
+def dual_bound(model, u, table, lo, hi, w, vlo, vhi, term, argmin, ws):
+    """The neuron-separable bound over a box for a given u and multipliers (see coupling.py); neurons' terms into
+    `term`, their minimisers into `argmin`."""
     kind, alpha, loss, par, y = model.kind, model.alpha, model.loss, model.par, model.y
     cw, p2, p1, q2, q1 = model.cw, model.p2, model.p1, model.q2, model.q1
     hh = lo.shape[0]
     c, size = ls.conjugate(loss, par, u, y, cw)
     total = -c
+    coupled = model.sides.shape[0] > 0
+    if coupled:
+        a, s = coupling.prices(model, table, lo, hi, vlo, vhi)
+        total -= a
+        size += s
     for o in range(u.shape[1]):
-        s = 0.0
+        s = coupling.factor(model, table, hh * lo.shape[1] + hh * u.shape[1] + o) if coupled else 0.0
         for i in range(u.shape[0]):
             s += u[i, o]
         a, _ = concave_part(s, q2[hh, o], q1[hh, o], vlo[hh, o], vhi[hh, o])
@@ -95,6 +101,8 @@ def dual_bound(model, u, lo, hi, w, vlo, vhi, term, argmin, ws):
         size += abs(a)
     for k in range(hh):
         own = of_copies(model, k, u, ws)
+        if coupled:
+            coupling.impart(model, table, k, ws)
         term[k] = neuron_bound(
             kind, alpha, model.copies[k], own, p2[k], p1[k], q2[k], q1[k], vlo[k], vhi[k], lo[k], hi[k], w[k], ws
         )
@@ -106,17 +114,20 @@ def dual_bound(model, u, lo, hi, w, vlo, vhi, term, argmin, ws):
 
 
 @compiled
-def single(u):
-    """Round u to single precision, as it is written in the log."""
+def single(u, table):
+    """Round u and the multipliers to single precision, as they are written in the log."""
     for i in range(u.shape[0]):
         for o in range(u.shape[1]):
             u[i, o] = np.float32(u[i, o])
+    for r in range(table.shape[0]):
+        table[r, coupling.LAM] = np.float32(table[r, coupling.LAM])
 
 
 @linked(FLOAT(MODEL, *(MATRIX,) * 5, FLOAT, FLOAT, NETWORK, PARTS, WORK, BOOL))
 def _corrected(model, lo, hi, w, vlo, vhi, bound, cutoff, sc, so, ws, recording):
-    """Better u for a box, in sc[4], and its bound: the relaxation lets each neuron be a mixture of points of its box,
-    and its dual point is improved by Frank-Wolfe steps with equal weights on the minimisers that the bound returned."""
+    """Better u and multipliers for a box, in sc[4] and sc[10][5], and its bound: the relaxation lets each neuron be a
+    mixture of points of its box, and its dual point is improved by Frank-Wolfe steps with equal weights on the
+    minimisers that the bound returned."""
     kind, alpha, loss, par = model.kind, model.alpha, model.loss, model.par
     copies, signs = model.copies, model.signs
     most = signs.shape[1]
@@ -125,6 +136,12 @@ def _corrected(model, lo, hi, w, vlo, vhi, bound, cutoff, sc, so, ws, recording)
     g, z, q, scratch, om = so[6], so[7], so[8], so[9], so[10]
     hh, d = lo.shape
     n, m = u2.shape
+    table = scratch[5]
+    coupled = model.sides.shape[0] > 0
+    mean = w
+    if coupled:
+        coupling.take(table, sc[10][5])
+        mean = corner(w, hh, d)
     for k in range(hh):
         for i in range(n):
             g[i, k] = sc[0][i, k]
@@ -157,18 +174,25 @@ def _corrected(model, lo, hi, w, vlo, vhi, bound, cutoff, sc, so, ws, recording)
             q[2, kk - 1, o] = vlo[hh, o]
             q[3, kk - 1, o] = vhi[hh, o]
             z[kk - 1, o] = sc[3][hh, o]
+        if coupled:
+            for k in range(hh):
+                for j in range(d):
+                    mean[k, j] += (arg2[k, j] - mean[k, j]) / count
+            coupling.place(model, mean, table, np.int64(count))
         # copies of the parts in use: slices would make numba compile `solve` a second time for another memory layout
         outputs.solve(
             loss, par, tau, corner(g, n, kk), y, cw, corner(q[0], kk, m), corner(q[1], kk, m), corner(q[2], kk, m),
             corner(q[3], kk, m), corner(z, kk, m), u2, om, scratch,
         )  # fmt: skip
         if recording:
-            single(u2)
-        new = dual_bound(model, u2, lo, hi, w, vlo, vhi, term2, arg2, ws)
+            single(u2, table)
+        new = dual_bound(model, u2, table, lo, hi, w, vlo, vhi, term2, arg2, ws)
         gain = new - bound
         if gain > 0.0:
             bound = new
             copy(sc[4], u2)
+            if coupled:
+                coupling.take(sc[10][5], table)
             for k in range(hh):
                 term[k] = term2[k]
             if bound >= cutoff or gain < 0.03 * (cutoff - bound):
@@ -223,109 +247,149 @@ def nearest(levels, count, value, lo, hi):
     return best
 
 
+@compiled
+def _at(c, w, v):
+    """Coordinate c of hidden (H, D) and output weights (K, m)."""
+    first = w.size
+    return w[c // w.shape[1], c % w.shape[1]] if c < first else v[(c - first) // v.shape[1], (c - first) % v.shape[1]]
+
+
+@compiled
+def _put(c, w, v, value):
+    first = w.size
+    if c < first:
+        w[c // w.shape[1], c % w.shape[1]] = value
+    else:
+        v[(c - first) // v.shape[1], (c - first) % v.shape[1]] = value
+
+
+@compiled
+def _all_to_levels(domain, lo, hi, vlo, vhi):
+    """Move all ends of a box inward to levels; False: there are none left."""
+    for c in range(domain.counts.size):
+        if domain.counts[c] > 0:
+            a, b = to_levels(domain.levels[c], domain.counts[c], _at(c, lo, vlo), _at(c, hi, vhi))
+            if a > b:
+                return False
+            _put(c, lo, vlo, a)
+            _put(c, hi, vhi, b)
+    return True
+
+
 @linked(BOOL(DOMAIN, MATRIX, MATRIX, MATRIX, MATRIX))
 def tighten(domain, lo, hi, vlo, vhi):
     """Move a box inward, in place, to levels and by linear constraints; False: no point is left.
 
-    A constraint low <= a.w <= high moves a bound of w_j to what the others leave of it at best (Hansen and Walster,
-    Global Optimization Using Interval Analysis, 2004, chapter 10), loosened by 1e-9 of the magnitudes.
+    A constraint low <= a.x <= high on weights moves a bound of x_j to what the others leave of it at best (Hansen and
+    Walster, Global Optimization Using Interval Analysis, 2004, chapter 10), loosened by 1e-9 of the magnitudes.
     """
-    hh, d = lo.shape
-    kk, m = vlo.shape
-    levels, counts, rows, low, high = domain.levels, domain.counts, domain.rows, domain.low, domain.high
-    for c in range(hh * d):
-        if counts[c] > 0:
-            k, j = c // d, c % d
-            lo[k, j], hi[k, j] = to_levels(levels[c], counts[c], lo[k, j], hi[k, j])
-            if lo[k, j] > hi[k, j]:
-                return False
-    for a in range(kk * m):
-        c = hh * d + a
-        if counts[c] > 0:
-            k, j = a // m, a % m
-            vlo[k, j], vhi[k, j] = to_levels(levels[c], counts[c], vlo[k, j], vhi[k, j])
-            if vlo[k, j] > vhi[k, j]:
-                return False
+    rows, low, high = domain.rows, domain.low, domain.high
+    if not _all_to_levels(domain, lo, hi, vlo, vhi):
+        return False
     for _ in range(3 if rows.shape[0] > 0 else 0):
         for r in range(rows.shape[0]):
             below, above, size = 0.0, 0.0, 0.0
-            for c in range(hh * d):
+            for c in range(rows.shape[1]):
                 a = rows[r, c]
                 if a != 0.0:
-                    x, y = a * lo[c // d, c % d], a * hi[c // d, c % d]
+                    x, y = a * _at(c, lo, vlo), a * _at(c, hi, vhi)
                     below += min(x, y)
                     above += max(x, y)
                     size += max(abs(x), abs(y))
             slack = 1e-9 * (1.0 + size)
             if below > high[r] + slack or above < low[r] - slack:
                 return False
-            for c in range(hh * d):
+            for c in range(rows.shape[1]):
                 a = rows[r, c]
                 if a == 0.0:
                     continue
-                k, j = c // d, c % d
-                x, y = a * lo[k, j], a * hi[k, j]
-                # a w_j <= high - (least of the others), a w_j >= low - (greatest of the others)
+                x, y = a * _at(c, lo, vlo), a * _at(c, hi, vhi)
+                # a x_j <= high - (least of the others), a x_j >= low - (greatest of the others)
                 most, least = high[r] - (below - min(x, y)) + slack, low[r] - (above - max(x, y)) - slack
                 if a < 0.0:
                     most, least = least, most
-                new_hi, new_lo = min(hi[k, j], most / a), max(lo[k, j], least / a)
+                new_hi, new_lo = min(_at(c, hi, vhi), most / a), max(_at(c, lo, vlo), least / a)
                 if new_lo > new_hi:
                     return False
                 below += min(a * new_lo, a * new_hi) - min(x, y)
                 above += max(a * new_lo, a * new_hi) - max(x, y)
-                lo[k, j], hi[k, j] = new_lo, new_hi
-    return True
+                _put(c, lo, vlo, new_lo)
+                _put(c, hi, vhi, new_hi)
+    return rows.shape[0] == 0 or _all_to_levels(domain, lo, hi, vlo, vhi)
 
 
 @compiled
-def repair(domain, w, lo, hi):
-    """Move w (H, D) to levels and towards linear constraints, within the box; whether it respects the constraints."""
-    hh, d = w.shape
+def violation(domain, w, z):
+    """The most by which w (H, D) and z (K, m) violate a linear constraint."""
+    worst = 0.0
+    for r in range(domain.rows.shape[0]):
+        a = 0.0
+        for c in range(domain.rows.shape[1]):
+            if domain.rows[r, c] != 0.0:
+                a += domain.rows[r, c] * _at(c, w, z)
+        worst = max(worst, max(a - domain.high[r], domain.low[r] - a))
+    return worst
+
+
+@compiled
+def repair(domain, w, z, lo, hi, vlo, vhi):
+    """Move w (H, D) and z (K, m) to levels and towards linear constraints, within the box; whether they respect the
+    constraints."""
     rows, low, high = domain.rows, domain.low, domain.high
-    for c in range(hh * d):
-        k, j = c // d, c % d
-        w[k, j] = nearest(domain.levels[c], domain.counts[c], w[k, j], lo[k, j], hi[k, j])
+    total = w.size + z.size
+    for c in range(total):
+        a, b = _at(c, lo, vlo), _at(c, hi, vhi)
+        t = nearest(domain.levels[c], domain.counts[c], _at(c, w, z), a, b)
+        _put(c, w, z, min(b, max(a, t)))
     good = False
     for _ in range(30 if rows.shape[0] > 0 else 0):
         good = True
         for r in range(rows.shape[0]):
             a, square = 0.0, 0.0
-            for c in range(hh * d):
-                k, j = c // d, c % d
-                a += rows[r, c] * w[k, j]
-                if domain.counts[c] == 0 and lo[k, j] < hi[k, j]:
-                    square += rows[r, c] ** 2
+            for c in range(total):
+                if rows[r, c] != 0.0:
+                    a += rows[r, c] * _at(c, w, z)
+                    if domain.counts[c] == 0 and _at(c, lo, vlo) < _at(c, hi, vhi):
+                        square += rows[r, c] ** 2
             excess = a - high[r] if a > high[r] else a - low[r] if a < low[r] else 0.0
             if abs(excess) <= FEASIBLE:
                 continue
             good = False
             if square == 0.0:
                 return False
-            for c in range(hh * d):
-                k, j = c // d, c % d
-                if domain.counts[c] == 0:
-                    w[k, j] = min(hi[k, j], max(lo[k, j], w[k, j] - excess * rows[r, c] / square))
+            for c in range(total):
+                if domain.counts[c] == 0 and rows[r, c] != 0.0:
+                    t = _at(c, w, z) - excess * rows[r, c] / square
+                    _put(c, w, z, min(_at(c, hi, vhi), max(_at(c, lo, vlo), t)))
         if good:
             break
     return good or rows.shape[0] == 0
 
 
+@compiled
+def discrete(domain, first):
+    """Whether a coordinate from `first` on has levels."""
+    found = False
+    for c in range(first, domain.counts.size):
+        found = found or domain.counts[c] > 0
+    return found
+
+
 @linked(FLOAT(MODEL, DOMAIN, *(MATRIX,) * 7, NETWORK))
 def candidate(model, domain, w, z, lo, hi, vlo, vhi, fixed, sc):
-    """Objective at the point of the domain near w, which is moved there, with output weights at levels; infinite if
-    there is none. z receives the output weights. fixed (K, m) is scratch."""
-    if not repair(domain, w, lo, hi):
+    """Objective at the point of the domain near w and the output weights in sc[3], with output weights at levels;
+    infinite if there is none. w is moved there, z receives the output weights. fixed (K, m) is scratch."""
+    coupled = model.sides.shape[0] > 0
+    copy(z, sc[3])
+    # with coupled rows only w need be right: output weights for it are found anew
+    if not repair(domain, w, z, lo, hi, vlo, vhi) and not coupled:
         return math.inf
     f = network.objective(model, w, vlo, vhi, sc)
     copy(z, sc[3])
     kk, m = z.shape
     first = w.shape[0] * w.shape[1]
-    discrete = False
-    for a in range(kk * m):
-        discrete = discrete or domain.counts[first + a] > 0
-    if not discrete:
-        return f
+    if not discrete(domain, first):
+        return f if not coupled or violation(domain, w, z) <= FEASIBLE else math.inf
     # the rest of the output weights is chosen anew once those with levels are at one
     low = corner(vlo, kk, m)
     copy(fixed, vhi)
@@ -335,14 +399,17 @@ def candidate(model, domain, w, z, lo, hi, vlo, vhi, fixed, sc):
         if domain.counts[c] > 0:
             low[k, o] = nearest(domain.levels[c], domain.counts[c], z[k, o], vlo[k, o], vhi[k, o])
             fixed[k, o] = low[k, o]
+    if coupled:
+        repair(domain, w, z, lo, hi, low, fixed)
     f = network.objective(model, w, low, fixed, sc)
     copy(z, sc[3])
-    return f
+    return f if not coupled or violation(domain, w, z) <= FEASIBLE else math.inf
 
 
 @compiled
-def keep(log, root, lo, hi, vlo, vhi, u):
-    """Append a finished box and its u to the log: (boxes, u, count (1,)), with empty arrays if nothing is recorded."""
+def keep(log, root, lo, hi, vlo, vhi, u, table):
+    """Append a finished box, its u and lam to the log: (boxes, u and lam, count (1,)), with empty arrays if nothing is
+    recorded."""
     boxes, us, count = log
     if boxes.size == 0:
         return
@@ -364,6 +431,8 @@ def keep(log, root, lo, hi, vlo, vhi, u):
     for i in range(n):
         for o in range(m):
             us[r, i * m + o] = u[i, o]
+    for i in range(table.shape[0]):
+        us[r, n * m + i] = table[i, coupling.LAM]
 
 
 @compiled
@@ -395,13 +464,16 @@ def _treat(model, domain, root, raw_lo, raw_hi, w, raw_vlo, raw_vhi, bound, cuto
     by = domain.by[root]
     best = math.inf
     recording = log[0].size > 0
+    table = sc[10][5]
+    coupled = model.sides.shape[0] > 0
+    coupling.forget(table)
     for attempt in range(6):
         copy(lo, raw_lo)
         copy(hi, raw_hi)
         copy(vlo, raw_vlo)
         copy(vhi, raw_vhi)
         if not (order(lo, hi, by, not recording) and tighten(domain, lo, hi, vlo, vhi)):
-            keep(log, root, raw_lo, raw_hi, raw_vlo, raw_vhi, sc[4])
+            keep(log, root, raw_lo, raw_hi, raw_vlo, raw_vhi, sc[4], table)
             return math.inf, -1, best
         if not recording:
             copy(raw_lo, lo)
@@ -415,25 +487,34 @@ def _treat(model, domain, root, raw_lo, raw_hi, w, raw_vlo, raw_vhi, bound, cuto
             copy(so[0], w)
             best = candidate(model, domain, so[0], so[12], lo, hi, vlo, vhi, so[17], sc)
             copy(so[11], so[0])
+            if coupled:  # u and multipliers are found where the constraints hold, if that is somewhere in the box
+                copy(w, so[0])
         f = network.descend(model, w, vlo, vhi, lo, hi, np.int64(2), 0.02, sc, so[0])
-        if f < best and domain.plain:
+        if f < best and (
+            domain.plain or (coupled and not discrete(domain, 0) and violation(domain, w, sc[3]) <= FEASIBLE)
+        ):
             best = f
             copy(so[11], w)
             copy(so[12], sc[3])
         u = sc[4]
         if recording:
-            single(u)
-        c = dual_bound(model, u, lo, hi, w, vlo, vhi, term, argmin, ws)
+            single(u, table)
+        if coupled and coupling.excluded(model, table, lo, hi, vlo, vhi):
+            keep(log, root, raw_lo, raw_hi, raw_vlo, raw_vhi, u, table)
+            return math.inf, -1, best
+        c = dual_bound(model, u, table, lo, hi, w, vlo, vhi, term, argmin, ws)
         if c < cutoff:
             c = _corrected(model, lo, hi, w, vlo, vhi, c, cutoff, sc, so, ws, recording)
         bound = max(bound, c)
         if c >= cutoff or (bound >= cutoff and not recording):
-            keep(log, root, raw_lo, raw_hi, raw_vlo, raw_vhi, u)
+            keep(log, root, raw_lo, raw_hi, raw_vlo, raw_vhi, u, table)
             return bound, -1, best
         # with u kept, a half of the box on which the bound reaches the cutoff is cut off
         cuts = 0
         for k in range(hh):
             own = of_copies(model, k, u, ws)
+            if coupled:
+                coupling.impart(model, table, k, ws)
             for j in range(d):
                 if hi[k, j] - lo[k, j] < 1e-9:
                     continue
@@ -442,11 +523,11 @@ def _treat(model, domain, root, raw_lo, raw_hi, w, raw_vlo, raw_vhi, bound, cuto
                 left = c - term[k] + _half(model, k, j, lo[k, j], min(middle, hi[k, j]), own, lo, hi, w, vlo, vhi, ws)
                 right = c - term[k] + _half(model, k, j, max(middle, lo[k, j]), hi[k, j], own, lo, hi, w, vlo, vhi, ws)
                 if left >= cutoff and right >= cutoff:
-                    keep(log, root, raw_lo, raw_hi, raw_vlo, raw_vhi, u)
+                    keep(log, root, raw_lo, raw_hi, raw_vlo, raw_vhi, u, table)
                     return min(left, right), -1, best
                 if left >= cutoff:
                     raw_hi[k, j] = middle
-                    keep(log, root, raw_lo, raw_hi, raw_vlo, raw_vhi, u)
+                    keep(log, root, raw_lo, raw_hi, raw_vlo, raw_vhi, u, table)
                     raw_hi[k, j] = b
                     raw_lo[k, j] = middle
                     lo[k, j] = max(lo[k, j], middle)
@@ -457,7 +538,7 @@ def _treat(model, domain, root, raw_lo, raw_hi, w, raw_vlo, raw_vhi, bound, cuto
                         c = right
                 elif right >= cutoff:
                     raw_lo[k, j] = middle
-                    keep(log, root, raw_lo, raw_hi, raw_vlo, raw_vhi, u)
+                    keep(log, root, raw_lo, raw_hi, raw_vlo, raw_vhi, u, table)
                     raw_lo[k, j] = a
                     raw_hi[k, j] = middle
                     hi[k, j] = min(hi[k, j], middle)
@@ -482,7 +563,7 @@ def _treat(model, domain, root, raw_lo, raw_hi, w, raw_vlo, raw_vhi, bound, cuto
             widest = t
             at = hh * d + a
     if at < 0:  # a point: nothing is left to decide, and rounding alone keeps its bound below the cutoff
-        keep(log, root, raw_lo, raw_hi, raw_vlo, raw_vhi, sc[4])
+        keep(log, root, raw_lo, raw_hi, raw_vlo, raw_vhi, sc[4], table)
     return bound, at, best
 
 
@@ -583,8 +664,8 @@ def run(model, domain, rows, heap, size, free, nfree, best, best_w, best_z, gap,
     n, r = model.cw.size, model.copies.shape[1]
     hh, d = model.p2.shape
     m = model.q2.shape[1]
-    sc = network.scratch(n, r, d, hh, m)
-    so = _scratch(n, d, hh, m)
+    sc = network.scratch(n, r, d, hh, m, model.sides.shape[0])
+    so = _scratch(n, d, hh, m, model.sides.shape[0])
     ws = workspace(r, d, m)
     lo, hi, w = matrix(hh, d), matrix(hh, d), matrix(hh, d)
     vlo, vhi = matrix(hh + 1, m), matrix(hh + 1, m)
@@ -652,7 +733,7 @@ def run(model, domain, rows, heap, size, free, nfree, best, best_w, best_z, gap,
 @compiled
 def node_scratch(n, r, d, hh, m):
     """The scratch that `node_bound` takes; r is the number of inputs that a neuron sees."""
-    return network.scratch(n, r, d, hh, m), _scratch(n, d, hh, m), workspace(r, d, m)
+    return network.scratch(n, r, d, hh, m, 0), _scratch(n, d, hh, m, 0), workspace(r, d, m)
 
 
 @compiled
@@ -672,8 +753,8 @@ def seal(model, domain, rows, heap, size, done, best, log):
     n, r = model.cw.size, model.copies.shape[1]
     hh, d = model.p2.shape
     m = model.q2.shape[1]
-    sc = network.scratch(n, r, d, hh, m)
-    so = _scratch(n, d, hh, m)
+    sc = network.scratch(n, r, d, hh, m, model.sides.shape[0])
+    so = _scratch(n, d, hh, m, model.sides.shape[0])
     ws = workspace(r, d, m)
     lo, hi, w = matrix(hh, d), matrix(hh, d), matrix(hh, d)
     vlo, vhi = matrix(hh + 1, m), matrix(hh + 1, m)
@@ -688,18 +769,20 @@ def seal(model, domain, rows, heap, size, done, best, log):
                 for j in range(d):
                     w[k, j] = min(hi[k, j], max(lo[k, j], w[k, j]))
             network.descend(model, w, vlo, vhi, lo, hi, np.int64(2), 0.02, sc, so[0])
-            single(sc[4])
-            bound = dual_bound(model, sc[4], lo, hi, w, vlo, vhi, so[1], so[2], ws)
+            single(sc[4], sc[10][5])
+            bound = dual_bound(model, sc[4], sc[10][5], lo, hi, w, vlo, vhi, so[1], so[2], ws)
             target = best - domain.prices[root]
             bound = _corrected(model, lo, hi, w, vlo, vhi, bound, target, sc, so, ws, True)
             for i in range(n):
                 for o in range(m):
                     so[5][i, o] = 0.0
-            nothing = dual_bound(model, so[5], lo, hi, w, vlo, vhi, so[1], so[2], ws)
+            coupling.forget(so[9][5])
+            nothing = dual_bound(model, so[5], so[9][5], lo, hi, w, vlo, vhi, so[1], so[2], ws)
             if nothing > bound:
                 bound = nothing
                 copy(sc[4], so[5])
+                coupling.take(sc[10][5], so[9][5])
             least = min(least, bound + domain.prices[root])
         read(row, lo, hi, w, sc[3], vlo, vhi)
-        keep(log, root, lo, hi, vlo, vhi, sc[4])
+        keep(log, root, lo, hi, vlo, vhi, sc[4], sc[10][5])
     return done, least

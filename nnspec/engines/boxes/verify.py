@@ -82,7 +82,7 @@ def _load(path: Path) -> tuple[dict, dict[str, np.ndarray]]:
     try:
         with np.load(path, allow_pickle=False) as f:
             head = json.loads(str(f["head"]))
-            arrays = {k: f[k] for k in (*certificate.ARRAYS, "w", "z", "boxes", "u")}
+            arrays = {k: f[k] for k in (*certificate.ARRAYS, "w", "z", "boxes", "u", "lam")}
         if head["format"] != certificate.FORMAT:
             raise _Invalid(f"unknown format {head['format']}")
         numbers = {k: float(head["numbers"][k]) for k in certificate.NUMBERS}
@@ -95,20 +95,27 @@ def _load(path: Path) -> tuple[dict, dict[str, np.ndarray]]:
     shapes = {"x": (n, arrays["x"].shape[-1]), "cw": (n,),
               "copies": (k - 1, n * arrays["signs"].shape[-1], d), "signs": (k - 1, arrays["signs"].shape[-1]),
               "w": (k - 1, d), "z": (k, m), "boxes": (len(arrays["boxes"]), 1 + 2 * c),
-              "u": (len(arrays["boxes"]), n * m), **{a: (k - 1, d) for a in ("p2", "p1", "lo", "hi")},
+              "u": (len(arrays["boxes"]), n * m), "lam": (len(arrays["boxes"]), _coupled(arrays, (k - 1) * d).sum()),
+              **{a: (k - 1, d) for a in ("p2", "p1", "lo", "hi")},
               **{a: (k, m) for a in ("q2", "q1", "vlo", "vhi")}, "levels": (c, max(1, *arrays["levels"].shape[1:])),
-              "counts": (c,), "rows": (r, (k - 1) * d), "low": (r,), "high": (r,), "supports": (t, c),
+              "counts": (c,), "rows": (r, c), "low": (r,), "high": (r,), "supports": (t, c),
               "prices": (t,)}  # fmt: skip
     for name, shape in shapes.items():
         if arrays[name].shape != shape:
             raise _Invalid(f"the array {name} has the wrong shape")
     for name, a in arrays.items():
         finite = np.isfinite(a) if name not in ("low", "high") else ~np.isnan(a)
-        if a.dtype.kind not in ("f", "i") or (name != "u" and not np.all(finite)):
+        if a.dtype.kind not in ("f", "i") or (name not in ("u", "lam") and not np.all(finite)):
             raise _Invalid(f"the array {name} contains what is no finite number")
     if not (math.isfinite(head["bound"]) and all(map(math.isfinite, numbers.values()))):
         raise _Invalid("a number is not finite")
     return head, {k: np.ascontiguousarray(a, dtype=float) for k, a in arrays.items()}
+
+
+def _coupled(a: dict[str, np.ndarray], hidden: int) -> np.ndarray:
+    """Which rows have output weights: those with multipliers in the file."""
+    rows = a["rows"]
+    return np.any(rows[:, hidden:] != 0, axis=1) if rows.ndim == 2 else np.zeros(0, dtype=bool)
 
 
 def _incumbent(n: dict[str, float], a: dict[str, np.ndarray]) -> float:
@@ -126,7 +133,7 @@ def _incumbent(n: dict[str, float], a: dict[str, np.ndarray]) -> float:
     for value, levels, count in zip(point, a["levels"], a["counts"].astype(int)):
         if count and np.min(np.abs(levels[:count] - value)) > slack:
             raise _Invalid("the incumbent has a weight that is not one of its values")
-    sums = a["rows"] @ w.ravel()
+    sums = a["rows"] @ point
     if np.any(sums > a["high"] + FEASIBILITY) or np.any(sums < a["low"] - FEASIBILITY):
         raise _Invalid("the incumbent breaks a linear constraint")
     prices = a["prices"][~np.any((point != 0) & (a["supports"] == 0), axis=1)]
@@ -274,7 +281,7 @@ def _consistent(n: dict[str, float], a: dict[str, np.ndarray]) -> None:
             or np.any(a["lo"][:, rest] != -a["hi"][:, rest])
             or np.any(a["vlo"][:-1] != -a["vhi"][:-1])
             or np.any(a["lo"][:, flipped] != 0)
-            or len(a["rows"])
+            or np.any(a["rows"][:, : -a["z"].shape[1]])
             or any(sorted(v[:c]) != sorted(-v[:c]) for v, c in zip(a["levels"], a["counts"].astype(int)))
         ):
             raise _Invalid("sign flips are no symmetry here")
@@ -282,7 +289,11 @@ def _consistent(n: dict[str, float], a: dict[str, np.ndarray]) -> None:
         hh, m = len(a["lo"]), a["z"].shape[1]
         for name in ("levels", "counts"):
             hidden, output = a[name][: hh * d].reshape(hh, -1), a[name][hh * d : hh * d + hh * m].reshape(hh, -1)
-            if np.any(hidden != hidden[0]) or np.any(output != output[0]) or len(a["rows"]):
+            if np.any(hidden != hidden[0]) or np.any(output != output[0]):
+                raise _Invalid("the neurons are not alike")
+        for row in a["rows"]:  # each constraint has to say the same of all neurons
+            hidden, output = row[: hh * d].reshape(hh, -1), row[hh * d : hh * d + hh * m].reshape(hh, -1)
+            if np.any(hidden != hidden[0]) or np.any(output != output[0]):
                 raise _Invalid("the neurons are not alike")
         for name in ("lo", "hi", "p2", "p1", "copies", "signs"):
             if np.any(a[name] != a[name][0]):
@@ -366,9 +377,8 @@ def _tightened(a: dict[str, np.ndarray], lo: np.ndarray, hi: np.ndarray) -> bool
         if not len(inside):
             return False
         lo[c], hi[c] = inside.min(), inside.max()
-    hidden = a["rows"].shape[1]
     for row, low, high in (*zip(a["rows"], a["low"], a["high"]),) * 3:
-        ends = np.array([row * lo[:hidden], row * hi[:hidden]])
+        ends = np.array([row * lo, row * hi])
         slack = 1e-9 * (1 + np.abs(ends).max(axis=0).sum())
         small, large = ends.min(axis=0), ends.max(axis=0)
         if small.sum() > high + slack or large.sum() < low - slack:
@@ -381,6 +391,20 @@ def _tightened(a: dict[str, np.ndarray], lo: np.ndarray, hi: np.ndarray) -> bool
             if lo[c] > hi[c]:
                 return False
     return True
+
+
+def _multiplied(a: dict[str, np.ndarray], lam: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
+    """For the constraints with output weights times lam: (coefficients (C,), what these are off by at most, an upper
+    bound of the sum of lam times limits). Raises where a multiplier belongs to a limit that there is not."""
+    chosen = _coupled(a, a["lo"].size)
+    rows = a["rows"][chosen]
+    limits = np.where(lam > 0, a["high"][chosen], a["low"][chosen])
+    if not np.all(np.isfinite(lam)) or not np.all(np.isfinite(limits[lam != 0])):
+        raise _Invalid("a multiplier has the wrong sign")
+    terms = lam[:, None] * rows
+    error = 4 * (len(lam) + 2) * np.finfo(float).eps
+    sums = np.where(lam != 0, lam * np.where(lam != 0, limits, 0.0), 0.0)
+    return terms.sum(axis=0), error * np.abs(terms).sum(axis=0), float(sums.sum() + error * np.abs(sums).sum())
 
 
 def _boxes(n: dict[str, float], a: dict[str, np.ndarray], bound: float) -> None:
@@ -412,17 +436,25 @@ def _boxes(n: dict[str, float], a: dict[str, np.ndarray], bound: float) -> None:
         u = a["u"][r].reshape(-1, m)
         if not np.all(np.isfinite(u)):
             raise _Invalid(f"box {r} has no u")
+        slopes, errors, limits = _multiplied(a, a["lam"][r])
+        # the sum of the constraints times lam: where it does not hold anywhere, there is nothing
+        reach = np.maximum(np.abs(low), np.abs(high))
+        sums = np.append(np.minimum(slopes * low, slopes * high) - errors * reach, -limits)
+        if math.fsum(sums) > 1e-12 * (np.abs(slopes * reach).sum() + abs(limits)):
+            continue
         u, value = conjugate(n, a, u)
-        constant = float(a["prices"][root]) - value
+        constant = float(a["prices"][root]) - value - limits
+        shift, shift_error = (t[first:].reshape(hh + 1, m) for t in (slopes, errors))
         for o in range(m):
-            s = math.fsum(u[:, o])
-            slack = 4 * np.finfo(float).eps * abs(s)
+            s = math.fsum([*u[:, o], shift[hh, o]])
+            slack = 4 * np.finfo(float).eps * abs(s) + shift_error[hh, o]
             constant += min(iv.least_output(t, a["q2"][hh, o], a["q1"][hh, o], vlo[hh, o], vhi[hh, o])[0]
                             for t in (s - slack, s + slack))  # fmt: skip
         constant -= 16 * np.finfo(float).eps * abs(constant)
         holds, _ = iv.box_holds(
             int(n["activation"]), n["alpha"], a["copies"], a["signs"], np.ascontiguousarray(u), a["p2"], a["p1"],
-            a["q2"], a["q1"], vlo, vhi, constant, target, lo, hi, BISECTIONS,
+            a["q2"], a["q1"], vlo, vhi, *(np.ascontiguousarray(t[:first].reshape(hh, d)) for t in (slopes, errors)),
+            shift, shift_error, constant, target, lo, hi, BISECTIONS,
         )  # fmt: skip
         if not holds:
             raise _Invalid(f"box {r} is not shown to have the bound")

@@ -149,9 +149,23 @@ def least_output(s, q2, q1, vlo, vhi):
 
 
 @compiled
-def term(kind, alpha, x, u, p2, p1, q2, q1, vlo, vhi, lo, hi, slopes, trend):
+def _least(c, p2, p1, lo, hi):
+    """Least value of c w + p2 w^2 + p1 |w| over [lo, hi], up to a few roundings of its terms."""
+    best = min(c * lo + p2 * lo * lo + p1 * abs(lo), c * hi + p2 * hi * hi + p1 * abs(hi))
+    if lo <= 0.0 <= hi:
+        best = min(best, 0.0)
+    for sign in (-1.0, 1.0):
+        t = c + sign * p1
+        if p2 > 0.0 and sign * t < 0.0 and lo < -t / (2.0 * p2) < hi:
+            best = min(best, -t * t / (4.0 * p2))
+    return best
+
+
+@compiled
+def term(kind, alpha, x, u, p2, p1, q2, q1, vlo, vhi, linear, linear_error, shift, shift_error, lo, hi, slopes, trend):
     """Lower bound of the neuron's term over [lo, hi]: the better of the natural one and the mean value form about the
-    middle.
+    middle. The term has the linear part `linear` (d,) and the part `shift` (m,) of the coefficients of v besides those
+    of docs/boxes.md; each is known up to its error.
 
     slopes (d,) receives the share of each weight in the error, trend (d,) +1 or -1 where the term rises or falls with
     the weight all over the box. x (N, d), u (N, m).
@@ -159,8 +173,8 @@ def term(kind, alpha, x, u, p2, p1, q2, q1, vlo, vhi, lo, hi, slopes, trend):
     n, d = x.shape
     m = u.shape[1]
     steep = kind in (SIGN, STEP)
-    slo, shi, size = np.zeros(m), np.zeros(m), np.zeros(m)
-    mid = np.zeros(m)
+    slo, shi, mid = shift.copy(), shift.copy(), shift.copy()
+    size = np.abs(shift) + shift_error / EPS
     glo, ghi, gsize = np.zeros((m, d)), np.zeros((m, d)), np.zeros(d)
     for i in range(n):
         a, b, c, t = 0.0, 0.0, 0.0, 0.0
@@ -193,9 +207,9 @@ def term(kind, alpha, x, u, p2, p1, q2, q1, vlo, vhi, lo, hi, slopes, trend):
     natural = 0.0
     total = 0.0
     for j in range(d):
-        t = 0.0 if lo[j] <= 0.0 <= hi[j] else min(abs(lo[j]), abs(hi[j]))
-        natural += p2[j] * t * t + p1[j] * t
-        total += natural
+        t = max(abs(lo[j]), abs(hi[j]))
+        natural += _least(linear[j], p2[j], p1[j], lo[j], hi[j]) - linear_error[j] * t
+        total += abs(natural) + abs(linear[j]) * t
     va, vb = np.zeros(m), np.zeros(m)
     middle = 0.0
     for o in range(m):
@@ -217,12 +231,12 @@ def term(kind, alpha, x, u, p2, p1, q2, q1, vlo, vhi, lo, hi, slopes, trend):
         return natural
     for j in range(d):
         c = 0.5 * (lo[j] + hi[j])
-        middle += p2[j] * c * c + p1[j] * abs(c)
-        total += p2[j] * c * c + p1[j] * abs(c)
+        middle += linear[j] * c + p2[j] * c * c + p1[j] * abs(c) - linear_error[j] * abs(c)
+        total += abs(linear[j] * c) + p2[j] * c * c + p1[j] * abs(c)
     error = 0.0
     for j in range(d):
-        a = 2.0 * p2[j] * lo[j] + (p1[j] if lo[j] > 0.0 else -p1[j])
-        b = 2.0 * p2[j] * hi[j] + (-p1[j] if hi[j] < 0.0 else p1[j])
+        a = linear[j] - linear_error[j] + 2.0 * p2[j] * lo[j] + (p1[j] if lo[j] > 0.0 else -p1[j])
+        b = linear[j] + linear_error[j] + 2.0 * p2[j] * hi[j] + (-p1[j] if hi[j] < 0.0 else p1[j])
         for o in range(m):
             t = 2.0 * (n + 4) * EPS * gsize[j]
             e, f = glo[o, j] - t, ghi[o, j] + t
@@ -237,10 +251,12 @@ def term(kind, alpha, x, u, p2, p1, q2, q1, vlo, vhi, lo, hi, slopes, trend):
 
 
 @compiled
-def _part(kind, alpha, x, u, p2, p1, q2, q1, vlo, vhi, lo, hi, slopes, trend):
+def _part(kind, alpha, x, u, p2, p1, q2, q1, vlo, vhi, linear, linear_error, shift, shift_error, lo, hi, slopes, trend):
     """(bound, weight to bisect, its share in the error) of a part of a box, which is first reduced to the face on which
     a monotone term takes its minimum."""
-    b = term(kind, alpha, x, u, p2, p1, q2, q1, vlo, vhi, lo, hi, slopes, trend)
+    b = term(
+        kind, alpha, x, u, p2, p1, q2, q1, vlo, vhi, linear, linear_error, shift, shift_error, lo, hi, slopes, trend
+    )
     for _ in range(2):
         changed = False
         for j in range(lo.size):
@@ -252,13 +268,17 @@ def _part(kind, alpha, x, u, p2, p1, q2, q1, vlo, vhi, lo, hi, slopes, trend):
                     lo[j] = hi[j]
         if not changed:
             break
-        b = max(b, term(kind, alpha, x, u, p2, p1, q2, q1, vlo, vhi, lo, hi, slopes, trend))
+        t = term(
+            kind, alpha, x, u, p2, p1, q2, q1, vlo, vhi, linear, linear_error, shift, shift_error, lo, hi, slopes, trend
+        )
+        b = max(b, t)
     j = np.argmax(slopes)
     return b, j, slopes[j]
 
 
 @compiled
-def box_holds(kind, alpha, copies, signs, u, p2, p1, q2, q1, vlo, vhi, constant, target, lo, hi, most):
+def box_holds(kind, alpha, copies, signs, u, p2, p1, q2, q1, vlo, vhi, linear, linear_error, shift, shift_error,
+              constant, target, lo, hi, most):  # fmt: skip
     """(whether constant + sum_k min of the neurons' terms over [lo, hi] (H, d) is at least target, bisections used).
 
     copies (H, N*G, d), signs (H, G): neuron k sees row i*G + g with the multipliers signs[k, g] u[i] (u is (N, m)).
@@ -278,8 +298,10 @@ def box_holds(kind, alpha, copies, signs, u, p2, p1, q2, q1, vlo, vhi, constant,
     for k in range(hh):
         part_lo[k, 0] = lo[k]
         part_hi[k, 0] = hi[k]
-        bound[k, 0], cut[k, 0], error[k, 0] = _part(kind, alpha, copies[k], own[k], p2[k], p1[k], q2[k], q1[k], vlo[k],
-                                                    vhi[k], part_lo[k, 0], part_hi[k, 0], slopes, trend)  # fmt: skip
+        bound[k, 0], cut[k, 0], error[k, 0] = _part(
+            kind, alpha, copies[k], own[k], p2[k], p1[k], q2[k], q1[k], vlo[k], vhi[k], linear[k], linear_error[k],
+            shift[k], shift_error[k], part_lo[k, 0], part_hi[k, 0], slopes, trend,
+        )  # fmt: skip
     for step in range(most + 1):
         total = constant
         best_k, worst = 0, 0
@@ -312,8 +334,8 @@ def box_holds(kind, alpha, copies, signs, u, p2, p1, q2, q1, vlo, vhi, constant,
         part_hi[k, worst, j] = middle
         for c in (worst, new):
             bound[k, c], cut[k, c], error[k, c] = _part(
-                kind, alpha, copies[k], own[k], p2[k], p1[k], q2[k], q1[k], vlo[k], vhi[k], part_lo[k, c],
-                part_hi[k, c], slopes, trend,
+                kind, alpha, copies[k], own[k], p2[k], p1[k], q2[k], q1[k], vlo[k], vhi[k], linear[k], linear_error[k],
+                shift[k], shift_error[k], part_lo[k, c], part_hi[k, c], slopes, trend,
             )  # fmt: skip
     return False, most
 

@@ -86,7 +86,7 @@ class _Evaluator:
         width = hh * d + (hh + 1) * m
         none = np.zeros(0)
         # no levels, rows, supports or orders: what a node's ranges say is all that is used
-        self.domain = Domain(np.zeros((width, 1)), np.zeros(width, np.int64), np.zeros((0, hh * d)), none, none,
+        self.domain = Domain(np.zeros((width, 1)), np.zeros(width, np.int64), np.zeros((0, width)), none, none,
                              np.zeros(1), np.full(1, -1), np.ones(width), math.inf, True)  # fmt: skip
         no_log = (np.zeros((0, 0)), np.zeros((0, 0), np.float32), np.zeros(1, np.int64))
         self.parts = (*search.node_scratch(len(self.model.cw), self.model.copies.shape[1], d, hh, m), no_log)

@@ -78,13 +78,14 @@ def test_incumbent_is_the_point_of_its_value(number: int, monkeypatch: pytest.Mo
     assert evaluate.objective(problem, outcome.point) == pytest.approx(solve.outside(solve.best), rel=1e-11)
 
 
-def dual_function(model: Model, u: np.ndarray, w: np.ndarray) -> float:
-    """The bound for hidden weights w (H, D) alone: -l*(u) + sum psi(w) + sum min_v (s v + q2 v^2 + q1 |v|)."""
+def dual_function(model: Model, u: np.ndarray, w: np.ndarray, shift: np.ndarray | float = 0.0) -> float:
+    """The bound for hidden weights w (H, D) alone: -l*(u) + sum psi(w) + sum min_v (s v + q2 v^2 + q1 |v|), s with the
+    shift added."""
     h = np.column_stack([activate(Activation(kinds.ACTIVATIONS[model.activation], model.alpha), model.x @ w.T),
                          np.ones(len(u))])  # fmt: skip
     numbers = {"loss": model.loss, "parameter": model.parameter}
     u, conjugate = verify.conjugate(numbers, {"y": model.y, "cw": model.cw}, u)
-    s = h.T @ u
+    s = h.T @ u + shift
     candidates = [model.vlo, model.vhi, np.clip(0.0, model.vlo, model.vhi)]
     for t in (s - model.q1, s + model.q1):
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -116,7 +117,9 @@ def test_box_bound_for_any_dual_point(activation: str) -> None:
             e = lo + (np.round(t) if number % 2 else t) * (hi - lo)
             u = r.normal(size=(n, m)) * model.cw[:, None] * r.choice([0.1, 0.3, 1.0])
             term, argmin = np.zeros(hh), np.zeros((hh, d))
-            bound = search.dual_bound.dispatcher(model.arrays(), u, lo, hi, e, model.vlo, model.vhi, term, argmin, ws)
+            table = np.zeros((0, 5))
+            bound = search.dual_bound.dispatcher(model.arrays(), u, table, lo, hi, e, model.vlo, model.vhi, term,
+                                                 argmin, ws)  # fmt: skip
             points = [e, *(lo + f * (hi - lo) for f in r.uniform(size=(12, hh, d))),
                       *(lo + f * (hi - lo) for f in r.integers(0, 2, size=(12, hh, d)))]  # fmt: skip
             values = [dual_function(model, u, w) for w in points]

@@ -28,6 +28,7 @@ from nnspec.problem import evaluate
 from nnspec.problem.problem import Point, Problem
 from nnspec.tolerances import proven
 
+INTERPRETED = Mode.interpreted  # whether the kernels are Python functions in this import, see uncompiled.py
 STARTS = 24  # random starts of the local search before the first box
 MEMORY = 2000.0  # megabytes for open boxes if no limit is given; beyond that the search goes depth first
 SAVE_EVERY = 60.0  # seconds between checkpoints
@@ -100,6 +101,7 @@ class Driver:
         cutoff = limits.cutoff
         self.ceiling = math.inf if cutoff is None else model.sense * cutoff - model.constant
         self.finished = math.inf  # least bound of the boxes that are done
+        self.reach = math.inf  # what all networks outside of the ranges searched have at least
         self.certified = -math.inf  # bound of the certificate: open boxes get new u for it, which may prove more
         self.nodes = 0
         self.threads = limits.threads or processors()
@@ -119,7 +121,9 @@ class Driver:
 
     @property
     def bound(self) -> float:
-        return min(self.best, self.finished, *(p.bound for p in self.pools)) if self.pools else -math.inf
+        if not self.pools:
+            return -math.inf
+        return min(self.best, self.reach, self.finished, *(p.bound for p in self.pools))
 
     def out_of_time(self) -> bool:
         return self.limits.time is not None and self.seconds >= self.limits.time
@@ -203,7 +207,8 @@ class Driver:
         if not (math.isfinite(upper) or all(np.all(np.isfinite(r)) for r in ranges)):
             self.messages.append("no feasible network was found, and without one penalties imply no ranges of weights")
             return Status.LIMIT
-        model = self.model = form.closed(self.model, upper)
+        model = self.model = form.closed(self.model, max(0.0, upper))  # loss and penalties are not negative
+        self.reach = upper
         hh, d = model.lo.shape
         n, m = len(model.x), model.vlo.shape[1]
         width = search.row_size(hh, d, m)
@@ -219,7 +224,7 @@ class Driver:
             self.pools[i % self.threads].add(row)
         # about a tenth of a second a round, by the cost of a box
         cost = n * m * hh * hh * d * (d + 3)
-        count = 5 if Mode.interpreted else int(np.clip(2e7 / cost, 20, 2000))
+        count = 5 if INTERPRETED else int(np.clip(2e7 / cost, 20, 2000))
         dual = n * m + int(np.count_nonzero(model.coupled))
         self.log_width = 4 * (model.lo.size + model.vlo.size) + dual
         if self.certificate is not None:
@@ -346,7 +351,7 @@ class Driver:
         elif size > (self.limits.memory or MEMORY) * 1e6:
             self.messages.append("no certificate was written: its boxes do not fit into the memory limit")
         else:
-            bound = self.certified = min(self.best, self.finished, *(self._seal(p) for p in self.pools))
+            bound = self.certified = min(self.best, self.reach, self.finished, *(self._seal(p) for p in self.pools))
             if any(p.size for p in self.pools):
                 self.messages.append(f"the certificate proves the bound {self.outside(bound):.9g}")
             certificate.write(self.certificate, self.problem, self.model, self.w, self.z, bound, self.boxes)
@@ -373,8 +378,11 @@ class Driver:
         written = self._certify() if self.certificate is not None else False
         bound = self.outside(max(self.bound, self.certified)) if self.pools else None
         if status is Status.OPTIMAL and not proven(objective, bound, self.limits.gap):
-            status = Status.LIMIT
-            self.messages.append("rounding errors leave a gap above the one asked for")
+            if self.bound >= self.ceiling:
+                status = Status.INFEASIBLE  # nothing is better than the cutoff
+            else:
+                status = Status.LIMIT
+                self.messages.append("rounding errors leave a gap above the one asked for")
         evidence = {
             "method": "spatial branch-and-bound on hidden weights, neuron-separable dual bound",
             "threads": self.threads, "seed": self.limits.seed, "gap": self.limits.gap,

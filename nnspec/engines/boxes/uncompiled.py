@@ -21,6 +21,7 @@ MOST = 16
 """Most samples (times outputs and copies that a neuron sees) of a tiny problem."""
 _KERNELS = ("activations", "arrays", "coupling", "enclosure", "losses", "network", "outputs", "search", "local",
             "driver")  # fmt: skip
+_lock = threading.Lock()
 _tried = threading.Event()  # a process that solves a second problem had better compile
 
 
@@ -37,19 +38,21 @@ def solve(problem: Problem, model: Model, limits: Limits, on_progress: OnProgres
           stop: threading.Event | None, start: tuple[Point, ...]) -> Outcome | None:  # fmt: skip
     """Solve for a few boxes with the same functions uncompiled; None where Python's arithmetic raises what compiled
     code answers with infinity."""
-    _forget()
-    Mode.interpreted = True
+    with _lock:
+        _forget()
+        Mode.interpreted = True
+        try:
+            driver = importlib.import_module(f"{__package__}.driver")
+        finally:
+            Mode.interpreted = False
+            _forget()
     try:
-        driver = importlib.import_module(f"{__package__}.driver")
         with np.errstate(all="ignore"):
             few = replace(limits, nodes=BOXES, threads=1)
             outcome: Outcome = driver.Driver(problem, model, few, on_progress, stop, None, None).solve(start)
         return outcome
     except (ArithmeticError, ValueError):
         return None
-    finally:
-        Mode.interpreted = False
-        _forget()
 
 
 def _forget() -> None:

@@ -34,6 +34,8 @@ MEMORY = 4000.0
 
 _WITHOUT_CHECKPOINT = "the search under limits on numbers of weights, with weight decay, huber, squared_hinge or errors"
 
+_COUNTS = "the search for the fewest weights, neurons or inputs under a limit of the loss"
+
 
 class CellsEngine:
     """Exact training of one hidden layer by branch-and-bound over activation patterns."""
@@ -66,6 +68,8 @@ class CellsEngine:
         if isinstance(cells, str):
             raise ValueError(cells)
         refresh(Path(__file__).parent)
+        if cells.least:
+            return _solve_least(problem, cells, limits, start, on_progress, stop, self.evidence, self.checkpoint)
         if cells.planar:
             return _solve_errors(problem, cells, limits, on_progress, stop, self.evidence)
         if cells.supports or cells.general or cells.kind == "errors":
@@ -187,6 +191,20 @@ def _solve_union(problem: Problem, cells: CellProblem, limits: Limits, start: tu
         message = _write(path, problem, cells, union.proofs(), out.point, out.objective, evidence)
         more += [] if message is None else [message]
         out = replace(out, evidence=evidence)
+    return replace(out, messages=(*out.messages, *more))
+
+
+def _solve_least(problem: Problem, cells: CellProblem, limits: Limits, start: tuple[Point, ...],
+                 on_progress: OnProgress | None, stop: threading.Event | None, path: str | Path | None,
+                 checkpoint: str | Path | None) -> Outcome:  # fmt: skip
+    from nnspec.engines.cells.checkpoint import CheckpointError
+    from nnspec.engines.cells.least import Least
+
+    if checkpoint is not None and Path(checkpoint).exists():
+        raise CheckpointError(f"{checkpoint}: {_COUNTS} keeps no checkpoints")
+    out = Least(problem, cells, limits, on_progress, stop).run(start)
+    missing = [(path, "evidence file"), (checkpoint if out.status is not Status.OPTIMAL else None, "checkpoint")]
+    more = tuple(f"no {what}: {_COUNTS} keeps none" for p, what in missing if p is not None)
     return replace(out, messages=(*out.messages, *more))
 
 

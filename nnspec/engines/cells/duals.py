@@ -19,6 +19,8 @@ from nnspec.engines.cells.proof.tree import Path, Prover
 
 minimise: Any = linked_minimise.dispatcher
 
+Pieces = list[tuple[int, tuple[int, ...]]]  # a path's samples that are not given up
+
 STEEP = 1e4
 """Largest multipliers, per sample, of boxes that do not contain 0: see `form.STEEP`."""
 
@@ -39,7 +41,8 @@ class Duals:
         self.unit, self.level = float(t.unit) / REACH, float(t.level) if prover.bounds.constant else 0.0
         self.tall = [t.activation in HOMOGENEOUS and t.apart(k) for k in prover.bounds.neurons]  # |v| is one besides
         self.shift, self.width = np.array([float(v) for v in t.shift]), np.array([float(v) for v in t.width])
-        weights = np.array([float(w) for w in t.weights])
+        self.errors = t.kind == "errors"  # certificates are those of a hinge, with all samples alike
+        weights = np.ones(t.samples) if self.errors else np.array([float(w) for w in t.weights])
         self.top = float(weights.max())
         self.weights = weights / self.top
         self.target = np.array([float(v) for v in t.target])
@@ -109,9 +112,10 @@ class Duals:
                 lo, hi = (-delta, delta) if kind == "huber" else (0.0 if kind not in SQUARED else -np.inf, np.inf)
                 self.lo, self.hi, self.kappa = w * lo, w * hi, 1.0 / (per * w)
             else:
-                self.lo, self.hi, self.kappa = w * self.u_lo, w * self.u_hi, np.zeros(n)
+                u_hi = 1.0 if self.errors else self.u_hi
+                self.lo, self.hi, self.kappa = w * self.u_lo, w * u_hi, np.zeros(n)
 
-    def rows(self, path: Path) -> np.ndarray:
+    def rows(self, path: Pieces) -> np.ndarray:
         """The outputs' rows of the path's samples, with their factors."""
         a = np.zeros((len(path), self.size))
         if not path:
@@ -124,7 +128,7 @@ class Duals:
             a[:, self.c] = 1.0
         return a * self.factor[index][:, None]
 
-    def pattern(self, path: Path, signs: Signs) -> tuple[np.ndarray, list[tuple[int, int, int]], np.ndarray]:
+    def pattern(self, path: Pieces, signs: Signs) -> tuple[np.ndarray, list[tuple[int, int, int]], np.ndarray]:
         """Rows of size 1 that are >= 0 on the path's networks, their names (neuron, step, cut), and their sizes."""
         rows, names = [], []
         if not self.threshold:
@@ -216,9 +220,11 @@ class Duals:
             rows.append((row, self.level / self.unit, 0.5 * self.scale / (decay.constant * self.unit**2)))
         return blocks, nu, rows
 
-    def certificate(self, path: Path, signs: Signs | None, with_penalty: bool, need: float, leaf: bool, closer: float
+    def certificate(self, whole: Path, signs: Signs | None, with_penalty: bool, need: float, leaf: bool, closer: float
                     ) -> tuple[list | None, np.ndarray]:  # type: ignore[type-arg] # fmt: skip
         """([u, mu, penalty] of `proof.bounds` that should prove `need`, or None; the z where the method ended)."""
+        steps = [t for t, (_, choice) in enumerate(whole) if choice is not None]
+        path = [(i, choice) for i, choice in whole if choice is not None]
         losses = self.rows(path)
         n = len(path)
         index = np.array([i for i, _ in path], dtype=int)
@@ -267,7 +273,10 @@ class Duals:
         u = self._balanced(rows, goals, lo, hi, kappa_all, u, norms, g)
         u_loss, first = self._losses_raw(u, n, index), head + len(extra)
         mu = self.scale * u[first : first + len(pattern)] / (self.unit * np.array(sizes))
-        named = [[*name, float(v)] for name, v in zip(names, mu, strict=True) if v > 0.0]
+        named = [[k, steps[t], c, float(v)] for (k, t, c), v in zip(names, mu, strict=True) if v > 0.0]
+        if len(path) < len(whole):
+            given = dict(zip(steps, u_loss, strict=True))
+            u_loss = [given.get(t, 0.0) for t in range(len(whole))]
         penalty = self._penalty_raw(u[head : head + len(extra)], g, rho) if with_penalty else None
         return [u_loss, named, penalty], z
 
@@ -323,6 +332,21 @@ class Duals:
         if decay.constant > 0 and self.c >= 0:
             constant = float(0.5 * self.scale / (decay.constant * self.unit) * values.pop(0))
         return [neurons, constant]
+
+    def misses(self, samples: list[int], z: np.ndarray, signs: Signs) -> np.ndarray:
+        """By how much the network of z misses each sample's margin; step and sign neurons, of which z does not say on
+        which side a sample is, have the best one."""
+        if self.threshold:
+            return self.least_losses(samples, z)
+        index = np.array(samples)
+        outputs = np.zeros(len(samples))
+        for k, place in enumerate(self.place):
+            sides = signs[k] * np.einsum("ncq,q->nc", self.cuts[k][index], z[place])
+            pieces = (sides >= 0.0).sum(axis=1)
+            outputs += np.einsum("nq,q->n", self.features[k][pieces, index], z[place])
+        if self.c >= 0:
+            outputs += z[self.c]
+        return np.asarray(self.y[index] - self.factor[index] * outputs)
 
     def least_losses(self, samples: list[int], z: np.ndarray) -> np.ndarray:
         """For each sample the loss at z (up to a factor) with the pieces that fit it best."""

@@ -33,6 +33,9 @@ from nnspec.engines.cells.proof.tree import Prover
 SLACK = 1e-7
 """Relative amount by which the written claims stay below the engine's, so that exact re-checking has room."""
 
+FEASIBLE = 1e-9
+"""Samples that are missed by less in sum may all be right (errors)."""
+
 AGAIN = (1e-9, 1e-3, np.inf)
 """How far above what is needed (relative) a bound is sought, one after the other while rounding spoils the certificate:
 closer to the optimum the multipliers fulfil the linear conditions better."""
@@ -102,6 +105,9 @@ class TreeWriter:
             if node is not None:
                 out.append(["e", k, *node])
                 return
+        if prover.errors and prover.cost(path) + prover.rest(left) >= value:
+            out.append(["w"])
+            return
         penalised = prover.bounds.problem.penalised
         certificates: list = []  # type: ignore[type-arg]
         z = None
@@ -125,7 +131,7 @@ class TreeWriter:
             return
         if not left:
             raise Unwritten("a leaf does not reach the bound that was proven")
-        sample = self._next(left, path, z)
+        sample = self._next(left, path, open_, z)
         out.append(["n", sample, certificates])
         for choice in prover.choices(path):
             self._visit(left - {sample}, value, [*path, (sample, choice)], open_, out)
@@ -133,25 +139,29 @@ class TreeWriter:
     def _certificate(self, path: NodePath, signs: Signs | None, with_penalty: bool, need: Fraction, leaf: bool
                      ) -> tuple[list | None, np.ndarray | None]:  # type: ignore[type-arg] # fmt: skip
         """A certificate that the verifier accepts, or None; and a z that nearly minimises, if one was looked for."""
-        if need <= 0 and not with_penalty:
+        if need <= 0 and not with_penalty and not self.prover.errors:
             return [[0.0] * len(path), [], None], None
         z = None
         for closer in AGAIN:
-            found, z = self.duals.certificate(path, signs, with_penalty, float(need), leaf, closer)
+            wanted = FEASIBLE if self.prover.errors else float(need)
+            found, z = self.duals.certificate(path, signs, with_penalty, wanted, leaf, closer)
             if found is None:
                 break
-            if self.prover.bounds.value(path, signs, found) >= need:
+            if self.prover.closes(path, signs, found, need):
                 return found, z
         return None, z
 
-    def _next(self, left: frozenset[int], path: NodePath, z: np.ndarray | None) -> int:
-        """The sample whose best child has the largest loss at z, of those that no statement is lost by."""
+    def _next(self, left: frozenset[int], path: NodePath, open_: list[int], z: np.ndarray | None) -> int:
+        """The sample whose best child has the largest loss at z, of those that no statement is lost by; for errors the
+        one that z misses most."""
         subset = max((s for s, _ in self.prover.proven if s <= left), key=len, default=frozenset())
         while subset == left:
             subset = max((s for s, _ in self.prover.proven if s < subset), key=len, default=frozenset())
         candidates = sorted(left - subset)
         if z is None or not path:
             return candidates[0]
+        if self.prover.errors:
+            return candidates[int(np.argmax(self.duals.misses(candidates, z, self.prover.signs[open_[0]])))]
         return candidates[int(np.argmax(self.duals.least_losses(candidates, z)))]
 
     def _empty(self, path: NodePath, k: int) -> list | None:  # type: ignore[type-arg]
@@ -159,15 +169,19 @@ class TreeWriter:
 
         The newest sample's side must lie in the cone that the others exclude.
         """
-        key = (k, tuple((i, choice[k]) for i, choice in path))
+        if not path or path[-1][1] is None:  # the parent has been looked at
+            return None
+        key = (k, tuple((i, choice[k] if choice is not None else -1) for i, choice in path))
         if key not in self.cuts:
-            self.cuts[key] = self._cut(path, k) if path else None
+            self.cuts[key] = self._cut(path, k)
         return self.cuts[key]
 
     def _cut(self, path: NodePath, k: int) -> list | None:  # type: ignore[type-arg]
         prover, hardtanh = self.prover, self.prover.bounds.problem.activation == "hardtanh"
         names, rows = [], []
         for t, (i, choice) in enumerate(path):
+            if choice is None:
+                continue
             for c in range(max(choice[k] - 1, 0), min(choice[k] + 1, prover.bounds.problem.pieces - 1)):
                 names.append([t, c])
                 rows.append(self.sides[k][i][c] * (1.0 if choice[k] > c else -1.0) / self.units[k])
@@ -189,10 +203,11 @@ class TreeWriter:
             exact = []
             for o in chosen:
                 t, c = names[o]
-                if t == -1:
+                piece = path[t][1]
+                if t == -1 or piece is None:
                     exact.append([Fraction(0)] * (len(rows[0]) - 1) + [Fraction(1)])
                 else:
-                    exact.append(prover.side(k, path[t][0], c, path[t][1][k]))
+                    exact.append(prover.side(k, path[t][0], c, piece[k]))
             if residual <= 1e-9 and nonnegative_dependence(exact):
                 return [[names[o] for o in chosen]]
             if prover.strict > 0:
@@ -211,10 +226,8 @@ def write_evidence(path: str | Path, cells: CellProblem, parts: list[PartProof],
     """
     if cells.ties is not None:
         raise Unwritten("tied weights have none yet")
-    if cells.kind == "errors" and not cells.planar:
-        raise Unwritten("the fewest errors have none but for one or two step or sign neurons on the plane")
     problem = problem_of(cells)
-    if cells.kind == "errors":
+    if cells.planar:
         return _errors(path, problem, network, objective, about)
     content: dict[str, Any] = {"version": VERSION, "problem": problem, **(about or {})}
     training = read(problem)
@@ -266,6 +279,7 @@ def _below(value: Fraction) -> float:
 def _parts(training: Training, cells: CellProblem, parts: list[PartProof], strict: float
            ) -> tuple[list[dict[str, Any]], Fraction]:  # fmt: skip
     budget, written, bounds = [NODES], [], []
+    slack = 0.0 if cells.kind == "errors" else SLACK  # errors are sums of weights, and nothing is rounded in them
     for part in parts:
         s = part.support
         entry: dict[str, Any] = {"support": None, "signs": [list(v) for v in part.signs], "statements": []}
@@ -276,7 +290,7 @@ def _parts(training: Training, cells: CellProblem, parts: list[PartProof], stric
         writer = TreeWriter(prover, Duals(cells, prover), budget)
         best = Fraction(0)
         for m, value in part.values:
-            claim = Fraction(value - SLACK * abs(value) - 1e-12 * writer.duals.scale)
+            claim = Fraction(value - slack * abs(value) - 1e-12 * writer.duals.scale)
             if claim <= best:
                 continue
             samples = [int(i) for i in part.order[len(part.order) - m :]]

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from nnspec.engines.cells.claims import PartProof
 from nnspec.engines.cells.driver import BUDGET_NODES, FIRST_BUDGET, ROUND, Search, State
 from nnspec.engines.cells.form import Form, make, sign_vectors
 from nnspec.engines.cells.instance import Subtree
@@ -22,6 +23,7 @@ from nnspec.engines.cells.neurons import THRESHOLD
 from nnspec.engines.cells.normal import REACH
 from nnspec.engines.cells.options import Options, merge, of_form
 from nnspec.engines.cells.search_errors import BUDGET, Found, System, errors_of, multistart_errors, search_errors
+from nnspec.engines.cells.supports import Support
 from nnspec.engines.cells.tables import Table, of_table, tables
 from nnspec.problem.forward import forward
 from nnspec.problem.losses import evaluate
@@ -171,6 +173,20 @@ class ErrorsPart:
     table: Table | None
     search: Search
     bound: float = -np.inf
+    support: Support | None = None
+
+    def proof(self) -> PartProof:
+        """What was proven, for an evidence file: raw samples for each of the problem's."""
+        p, same = self.whole, []
+        for i in range(len(self.problem.y)):
+            inputs = p.x if self.problem.inputs is None else p.x[:, self.problem.inputs]
+            equal = np.all(inputs == self.problem.x[i], axis=1) & (p.y == self.problem.y[i])
+            same.append([int(j) for j in np.flatnonzero(equal)])
+        state = self.search.state
+        order = [j for i in state.order for j in same[i]]
+        values = [(sum(len(same[i]) for i in state.order[-m:]), value) for m, value in state.proofs]
+        signs = self.form.signs if self.support is None or self.support.used.any() else ()
+        return PartProof([signs], order, values, self.support)
 
     def value(self, loss: float) -> float:
         return self.problem.offset + self.problem.scale * loss

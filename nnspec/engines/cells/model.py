@@ -19,7 +19,15 @@ import numpy as np
 
 from nnspec.engines.boxes.ties import Ties, read
 from nnspec.engines.cells.neurons import HOMOGENEOUS, THRESHOLD
-from nnspec.engines.cells.supports import Support, counting_limit, counting_terms, supports
+from nnspec.engines.cells.supports import (
+    MOST_LEAST,
+    MOST_SUPPORTS,
+    Support,
+    counting_limit,
+    counting_terms,
+    loss_limit,
+    supports,
+)
 from nnspec.problem import expression as ex
 from nnspec.problem.forward import activate
 from nnspec.problem.losses import default_margin, signs
@@ -87,6 +95,7 @@ class CellProblem:
     rows: np.ndarray | None = None  # of a restriction: its neurons and inputs in the whole network
     inputs: np.ndarray | None = None
     ties: Ties | None = None
+    least: bool = False  # the objective is the supports' price, the loss has to be <= 0 (offset included)
 
     @property
     def neurons(self) -> int:
@@ -269,6 +278,20 @@ class CellProblem:
 
 def recognise(problem: Problem) -> CellProblem | str:
     """The problem in the engine's form, or the reason why it is not one, in the user's words."""
+    inner = loss_limit(problem)
+    if inner is None:
+        return _recognise(problem, ())
+    loss, constant, prices = inner
+    cells = _recognise(loss, prices)
+    if isinstance(cells, str):
+        return cells
+    if cells.kind == "errors":
+        return "the cells engine does not count weights, neurons or inputs under a limit of errors"
+    return replace(cells, least=True, supports=tuple(replace(s, price=s.price + constant) for s in cells.supports))
+
+
+def _recognise(problem: Problem, sizes: Sequence[tuple[float, ex.Expression]]) -> CellProblem | str:
+    """`recognise` for a loss as the objective; `sizes` are the counts that a limit of the loss leaves as prices."""
     if problem.objective.sense != "minimize" or problem.objective.expression is None:
         return "the cells engine minimises a training loss; this spec does not"
     if problem.variables:
@@ -280,6 +303,7 @@ def recognise(problem: Problem) -> CellProblem | str:
     others = [(c, e) for c, e in terms if not isinstance(e, ex.Loss)]
     squares = [(c, e) for c, e in others if isinstance(e, ex.Size) and e.kind == "l2"]
     prices = [(c, e) for c, e in others if not (isinstance(e, ex.Size) and e.kind == "l2")]
+    prices += sizes
     if len(losses) != 1 or not counting_terms(prices, losses[0][1].network):
         return "the cells engine takes one loss as its objective, and penalties l2 and on l0, neurons and inputs"
     factor, loss = losses[0]
@@ -352,7 +376,7 @@ def recognise(problem: Problem) -> CellProblem | str:
             return f"the cells engine minimises errors of at most {MOST_NEURONS} step or sign neurons"
     if not counted:
         return _tied(cells, problem) if problem.ties else cells
-    found = supports(problem, cells, prices)
+    found = supports(problem, cells, prices, MOST_LEAST if sizes else MOST_SUPPORTS)
     return found if isinstance(found, str) else replace(cells, supports=found)
 
 

@@ -23,16 +23,18 @@ import numpy as np
 from nnspec.problem import expression as ex
 from nnspec.problem.evaluate import nonzeros, size, violation
 from nnspec.problem.network import Layer, Network
-from nnspec.problem.problem import Point, Problem
+from nnspec.problem.problem import Objective, Point, Problem
 from nnspec.tolerances import FEASIBILITY
 
 if TYPE_CHECKING:
     from nnspec.engines.cells.model import CellProblem
 
 COUNTS = ("l0", "neurons", "inputs")
-MOST_CANDIDATES = 4096
-MOST_SUPPORTS = 200
+MOST_CANDIDATES = 20_000
+MOST_SUPPORTS = 1000
 """More restricted problems than this are left to engines that decide on the nonzeros inside of one search."""
+MOST_LEAST = MOST_CANDIDATES
+"""The same where the least price under a limit of the loss is asked for: few of these supports are searched."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,8 +69,31 @@ def counting_limit(constraint: ex.Expression, network: str) -> bool:
     return counting_terms(ex.linear_terms(difference)[1], network)
 
 
-def supports(problem: Problem, cells: CellProblem, prices: list[tuple[float, ex.Expression]]
-             ) -> tuple[Support, ...] | str:  # fmt: skip
+def loss_limit(problem: Problem) -> tuple[Problem, float, list[tuple[float, ex.Expression]]] | None:
+    """Of a problem that limits one loss and minimises counts alone: (the problem of minimising what has to be <= 0, the
+    objective's constant, its counts). None of others."""
+    if problem.objective.sense != "minimize" or problem.objective.expression is None:
+        return None
+    constant, counts = ex.linear_terms(problem.objective.expression)
+    rest, limits = [], []
+    for c in problem.constraints:
+        e = c.expression
+        if isinstance(e, ex.Comparison) and e.operator != "==":
+            small, large = (e.left, e.right) if e.operator == "<=" else (e.right, e.left)
+            difference = ex.Sum((small, ex.Product((ex.Constant(-1.0), large))))
+            terms = ex.linear_terms(difference)[1]
+            if len(terms) == 1 and isinstance(terms[0][1], ex.Loss) and terms[0][0] > 0:
+                limits.append((difference, terms[0][1]))
+                continue
+        rest.append(c)
+    if len(limits) != 1 or not counts or not counting_terms(counts, limits[0][1].network):
+        return None
+    goal = Objective("minimize", limits[0][0])
+    return replace(problem, objective=goal, constraints=tuple(rest)), constant, counts
+
+
+def supports(problem: Problem, cells: CellProblem, prices: list[tuple[float, ex.Expression]],
+             most: int = MOST_SUPPORTS) -> tuple[Support, ...] | str:  # fmt: skip
     """The supports to be searched, or why there are none or too many. No limit at all: the whole one."""
     count, columns = cells.lo.shape
     free = (cells.lo < 0) | (cells.hi > 0)
@@ -82,7 +107,7 @@ def supports(problem: Problem, cells: CellProblem, prices: list[tuple[float, ex.
     choices = [[c for c in itertools.product((False, True), repeat=columns) if not any(np.array(c) & ~free[k])]
                for k in range(count)]  # fmt: skip
     number = float(np.prod([len(c) for c in choices]))
-    if number > 8 * MOST_CANDIDATES:
+    if number > 2 * MOST_CANDIDATES:
         return "the cells engine counts weights, neurons and inputs of small networks only"
     rows = (itertools.combinations_with_replacement(choices[0], count) if alike else itertools.product(*choices))
     found: list[tuple[float, int, Support]] = []
@@ -100,16 +125,19 @@ def supports(problem: Problem, cells: CellProblem, prices: list[tuple[float, ex.
         return "the cells engine counts weights, neurons and inputs of small networks only"
     # largest first: whatever contains a support comes before it
     found.sort(key=lambda f: (-f[1].bit_count(), f[0], f[1]))
-    kept: list[tuple[float, int, Support]] = []
+    kept: list[Support] = []
+    held, costs = np.zeros(len(found), dtype=np.int64), np.zeros(len(found))
     for price, bits, support in found:
         images = {bits} if not alike else {
             _bits(support.hidden[list(order)], support.constant) for order in itertools.permutations(range(count))
         }  # fmt: skip
-        if not any(p <= price and image & ~b == 0 for p, b, _ in kept for image in images):
-            kept.append((price, bits, support))
-    if len(kept) > MOST_SUPPORTS:
-        return f"the cells engine searches at most {MOST_SUPPORTS} sets of nonzero weights; here there are {len(kept)}"
-    return tuple(s for _, _, s in kept)
+        cheaper = ~held[: len(kept)][costs[: len(kept)] <= price]
+        if not any(np.any(cheaper & image == 0) for image in images):
+            held[len(kept)], costs[len(kept)] = bits, price
+            kept.append(support)
+    if len(kept) > most:
+        return f"the cells engine searches at most {most} sets of nonzero weights; here there are {len(kept)}"
+    return tuple(kept)
 
 
 def _bits(hidden: np.ndarray, constant: bool) -> int:

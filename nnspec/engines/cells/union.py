@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Protocol
 
@@ -20,6 +20,7 @@ import numpy as np
 from nnspec.engines.cells.claims import PartProof, all_signs, raw_proofs
 from nnspec.engines.cells.convex import ConvexSearch
 from nnspec.engines.cells.driver import Search, State, Stopped
+from nnspec.engines.cells.fewest import ErrorsPart
 from nnspec.engines.cells.fewest import parts as errors_parts
 from nnspec.engines.cells.form import Form, make, sign_vectors
 from nnspec.engines.cells.model import CellProblem
@@ -51,6 +52,9 @@ class Part(Protocol):
 
     def take(self, point: Point, value: float) -> None:
         """Begin with a known network of this value where it belongs to this part."""
+
+    def proof(self) -> PartProof:
+        """What was proven, for an evidence file."""
 
 
 @dataclass(eq=False)
@@ -124,7 +128,8 @@ def parts_of(cells: CellProblem, limits: Limits, began: float, stop: threading.E
     for support in cells.supports or (None,):
         problem = cells if support is None else restrict(cells, support)
         if cells.kind == "errors":
-            parts += errors_parts(cells, problem, 0.99 * limits.gap, GAP_ABSOLUTE, threads, limits.seed, options)
+            found = errors_parts(cells, problem, 0.99 * limits.gap, GAP_ABSOLUTE, threads, limits.seed, options)
+            parts += [replace(part, support=support) for part in found]
         elif cells.general:
             for signs in sign_vectors(problem):
                 form = make(problem, signs)
@@ -153,6 +158,7 @@ class Union:
         self.told = (-float("inf"), -float("inf"))  # bound, time
         self.nodes = 0
         self.parts = parts_of(cells, limits, self.began, stop)
+        self.cells = cells
         self.relaxed = cells.decay is not None
         for part in self.parts:
             part.bound = part.value(0.0)
@@ -160,7 +166,13 @@ class Union:
 
     def proofs(self) -> list[PartProof]:
         """What was proven of each part."""
-        return [part.proof() for part in self.parts if isinstance(part, SupportPart | SignPart)]
+        found = [part.proof() for part in self.parts]
+        if len(found) > 1 and all(isinstance(part, ErrorsPart) and part.table is not None for part in self.parts):
+            # tables are no parts of their own for the verifier, and each has its own subsets
+            least = min(max((value for _, value in p.values), default=0.0) for p in found)
+            samples = list(range(len(self.cells.y)))
+            return [PartProof(found[0].signs, samples, [(len(samples), least)])]
+        return found
 
     def consider(self, point: Point) -> bool:
         """Whether the point is the new incumbent."""

@@ -379,3 +379,16 @@ def test_no_certificate_beyond_the_memory_limit(tmp_path: Path) -> None:
     outcome = BoxesEngine(certificate=file).solve(problem, Limits(nodes=100, gap=GAP, threads=1, memory=0.001))
     assert "do not fit" in outcome.messages[-1]
     assert not file.exists()
+
+
+@pytest.mark.parametrize("cutoff", [-0.3, 0.05])
+def test_a_cutoff_below_the_optimum_is_all_that_is_proven(cutoff: float) -> None:
+    """Ranges are cut to what the cutoff leaves, here to one end, so no more than the cutoff follows for the rest."""
+    problem = training(np.array([[1.0], [2.0]]), np.array([[2.0], [2.5]]), 1, decay=0.1, box=(0.5, 2.0))
+    best = BoxesEngine().solve(problem, Limits(gap=1e-3, threads=1))
+    outcome = BoxesEngine().solve(problem, Limits(gap=1e-3, threads=1, cutoff=cutoff))
+    assert best.status is Status.OPTIMAL
+    assert best.objective > cutoff
+    assert outcome.status is Status.INFEASIBLE
+    assert outcome.bound == pytest.approx(cutoff)
+    assert outcome.messages == ()

@@ -201,6 +201,35 @@ def test_errors_on_the_plane(tmp_path: Path) -> None:
     assert "at most 200 samples" in CellsEngine(evidence=tmp_path / "l.gz").solve(large, Limits()).messages[0]
 
 
+@pytest.mark.parametrize(
+    ("activation", "neurons", "d", "more"),
+    [("relu", 1, 2, {}), ("abs", 1, 1, BOXES), ("leaky_relu", 2, 1, {"weights": 3, "outputs": 2}),
+     ("hardtanh", 1, 2, {}), ("relu", 2, 1, {}), ("step", 2, 1, {}), ("sign", 1, 3, BOXES | {"output_bias": 2}),
+     ("step", 2, 2, BOXES | {"outputs": 0.15})],
+)  # fmt: skip
+def test_errors_of_all_activations(tmp_path: Path, activation: str, neurons: int, d: int, more: dict) -> None:  # type: ignore[type-arg]
+    r = np.random.RandomState(neurons + d)
+    x = r.randint(0, 4, (9, d)).astype(float)
+    p = training(x, r.rand(9) < 0.5, neurons, activation, "errors", counts=r.randint(1, 3, 9) * 1.0, margin=0.1, **more)
+    report = proven(p, tmp_path / "e.gz")
+    assert report.objective >= 1.0
+    assert report.certificates > 0
+    content = content_of(tmp_path / "e.gz")
+    for forge in (raised, lambda c: [n.__setitem__(slice(None), ["w"]) for n in nodes(c, "b")],
+                  lambda c: [k.__setitem__(1, [0.0 for _ in k[1]]) for k in certificates(c)],
+                  lambda c: c["problem"].update(margin=0.01)):  # fmt: skip
+        forged = copy.deepcopy(content)
+        forge(forged)
+        with pytest.raises(EvidenceError):
+            verify(rewrite(tmp_path / "e.gz", forged), p)
+
+
+def test_errors_with_a_limit_on_neurons(tmp_path: Path) -> None:
+    r = np.random.RandomState(5)
+    p = training(r.uniform(-1, 1, (7, 2)), r.rand(7) < 0.5, 2, "relu", "errors")
+    proven(counted(p, {"neurons": 1}), tmp_path / "e.gz")
+
+
 def test_too_large_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(writer, "NODES", 10)
     out = CellsEngine(evidence=tmp_path / "e.gz").solve(instance("sse"), Limits())

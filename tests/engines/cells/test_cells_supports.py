@@ -185,5 +185,6 @@ def test_refusals() -> None:
     assert "penalties" in ENGINE.accepts(replace(p, objective=Objective("minimize", neurons)))
     impossible = Constraint(ex.Comparison("<=", neurons, ex.Constant(-1.0)))
     assert "cannot be kept" in ENGINE.accepts(replace(p, constraints=(impossible,)))
-    assert str(MOST_SUPPORTS) in ENGINE.accepts(counted(training(*teacher(6, d=4), 2), {"l0": 7}))
+    assert str(MOST_SUPPORTS) in ENGINE.accepts(counted(training(*teacher(6, d=4), 2), {}, {"l0": 0.1}))
+    assert ENGINE.accepts(counted(training(*teacher(6, d=4), 3), {"l0": 6})) is None
     assert ENGINE.accepts(counted(training(*teacher(6, d=6), 4), {"l0": 7}))

@@ -4,7 +4,7 @@ At a node each neuron has a piece for each sample of the path. A certificate is 
 with these pieces whose output weights have the signs s, in the unknowns of `training`:
 
 * loss:      w rho(r) >= alpha w u r - beta w u^2 for lo <= u <= hi, since rho is that maximum; the largest error is at
-             least sum u_i r_i if sum |u_i| <= 1;
+             least sum u_i r_i if sum |u_i| <= 1; with `errors`, 0 >= u r for the samples that are to be right;
 * pattern:   0 >= -mu s_k side cut(theta_k) for mu >= 0, since side cut(theta_k) s_k >= 0 (side = +1 above the cut);
 * decay of hidden weights (relu, leaky_relu, abs), p_j (w, b)_j^2 and q v^2: by the inequality of the means their sum is
   at least 2 sqrt(q) |(sqrt(p_j) theta_j)_j|, and for sum p_j g_j^2 <= q this is at least sum 2 p_j g_j theta_j, by
@@ -29,7 +29,7 @@ from nnspec.engines.cells.proof.training import HOMOGENEOUS, THRESHOLD, Training
 
 Signs = tuple[int, ...]
 Interval = tuple[int, int]
-Choice = tuple[int, ...]
+Choice = tuple[int, ...] | None  # a piece for each neuron; none for a sample that is given up (errors)
 
 
 class Bounds:
@@ -42,12 +42,13 @@ class Bounds:
     def __init__(self, problem: Training, neurons: list[int], free: list[list[bool]], constant: bool) -> None:
         self.problem, self.neurons, self.free, self.constant = problem, neurons, free, constant
         n, alpha, beta = problem.samples, problem.loss.alpha, problem.loss.beta
-        step = [alpha * w * f for w, f in zip(problem.weights, problem.factor, strict=True)]
+        weights = [Fraction(1)] * n if problem.kind == "errors" else problem.weights
+        step = [alpha * w * f for w, f in zip(weights, problem.factor, strict=True)]
         features = [[[step[i] * v for v in problem.feature(m, i)] for i in range(n)] for m in range(problem.pieces)]
         cuts = [[problem.cut(c, i) for i in range(n)] for c in range(problem.pieces - 1)]
         bias = step if problem.output_bias else [Fraction(0)] * n
-        gain = [alpha * w * t for w, t in zip(problem.weights, problem.target, strict=True)]
-        square = [beta * w for w in problem.weights]
+        gain = [alpha * w * t for w, t in zip(weights, problem.target, strict=True)]
+        square = [beta * w for w in weights]
         decays = [[*problem.hidden_decay[k], problem.output_decay[k]] for k in neurons]
         self.boxes = [{s: self._box(k, row, s) for s in (1, -1)} for k, row in zip(neurons, free, strict=True)]
         c_lo, c_hi = (problem.c_lo, problem.c_hi) if constant else (Fraction(0), Fraction(0))
@@ -112,7 +113,7 @@ class Bounds:
         one = square = c_rest = 0  # scales e + f, e + 2 f, e + f
         rest = [[0] * own for _ in range(neurons)]  # scale e + f
         for (i, choice), v in zip(path, u, strict=True):
-            if v == 0:
+            if v == 0 or choice is None:
                 continue
             one += v * self.gain[i]
             square += v * v * self.square[i]
@@ -127,6 +128,8 @@ class Bounds:
             if signs is None:
                 raise EvidenceError("a multiplier of a pattern in a certificate for all signs")
             i, choice = path[step]
+            if choice is None:
+                raise EvidenceError("a multiplier belongs to a sample that is given up")
             v *= signs[k] * (1 if choice[k] > c else -1)
             row, mine = self.cuts[c][i], rest[k]
             for j in range(own):

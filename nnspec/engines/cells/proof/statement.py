@@ -14,7 +14,7 @@ from below. The bound of the file is the least over all parts, if they cover eve
   negative output weight is not needed. For step and sign the output weight is itself an unknown of both signs, and
   there is one vector. v = 0 goes with every sign.
 
-For fewest errors on the plane there are no parts: the bound is checked by enumeration (`halfplanes`).
+For fewest errors on the plane there may be no parts: the bound is checked by enumeration (`halfplanes`).
 """
 
 from __future__ import annotations
@@ -193,7 +193,7 @@ def _check(content: dict[str, Any]) -> Report:
     problem, strict = read(content["problem"]), number(content["strict"])
     if strict < 0 or (strict > 0 and problem.activation not in THRESHOLD):
         raise EvidenceError("only step and sign neurons are asked for room")
-    if problem.kind == "errors":
+    if problem.kind == "errors" and not content["parts"]:
         objective = incumbent.objective(problem, content["network"])[0]
         return _report(content, objective, halfplanes.check(problem, number(content["bound"])), Counter(), strict)
     counts: Counter[str] = Counter()

@@ -9,7 +9,7 @@ f_i = 1 and t_i = y_i but for hinges, where f_i is the sample's sign and t_i the
 
 with alpha = 2, beta = 1 for squares (lo = 0: squared hinge), 1, 1/2, |u| <= delta for Huber's loss, and 1, 0 for the
 piecewise-linear ones. The largest error has sum |u_i| <= 1 instead of bounds for each u. For `errors` r > 0 counts as
-one; it has no such form and its own check (`halfplanes`).
+one; that is no maximum, but r <= 0 for a sample that is right, and 0 >= u r for u >= 0 (see `tree`).
 
 Unknowns of a neuron, in which outputs are linear for a given piece of its activation:
 
@@ -197,7 +197,8 @@ def read(p: dict) -> Training:  # type: ignore[type-arg]
         c_lo = c_hi = Fraction(0)
     if c_lo is not None and c_hi is not None and c_lo > c_hi:
         raise EvidenceError("a box is empty")
-    shift, width, reach, level, unit = _reach(x, y, weights, biased, c_lo if c_lo == c_hi else None, hinge)
+    outputs = None if not hinge else max(1.0, float(margin)) if kind == "errors" else 1.0
+    shift, width, reach, level, unit = _reach(x, y, weights, biased, c_lo if c_lo == c_hi else None, outputs)
     return Training(activation, number(p["alpha"]), kind, _loss(kind, quantile, delta), delta, margin, x,
                     [margin] * len(x) if hinge else y, y if hinge else [Fraction(1)] * len(x), weights, biased,
                     p["output_bias"], lo, hi, out_lo, out_hi, c_lo, c_hi, hidden, output, constant,
@@ -224,13 +225,16 @@ def _loss(kind: str, quantile: Fraction, delta: Fraction) -> Loss:
         case "sae" | "mae" | "max_error":
             return Loss(one, zero, -one, one)
         case "errors":
-            return Loss(zero, zero, zero, zero)
+            return Loss(one, zero, zero, None)
     raise EvidenceError(f"unknown loss {kind!r}")
 
 
 def _reach(x: list[list[Fraction]], y: list[Fraction], weights: list[Fraction], biased: bool, fixed: Limit,
-           hinge: bool) -> tuple[list[Fraction], list[Fraction], list[Fraction], Fraction, Fraction]:  # fmt: skip
-    """shift, width, reach, level and unit. They say what the claim is about, no more, so floats are good enough."""
+           outputs: float | None
+           ) -> tuple[list[Fraction], list[Fraction], list[Fraction], Fraction, Fraction]:  # fmt: skip
+    """shift, width, reach, level and unit; outputs: their size where targets are labels.
+
+    They say what the claim is about, no more, so floats are good enough."""
     columns = [[float(row[j]) for row in x] for j in range(len(x[0]))]
     shift = [fmean(column) if biased else 0.0 for column in columns]
     width = [max(abs(v - s) for v in column) for column, s in zip(columns, shift, strict=True)]
@@ -239,8 +243,8 @@ def _reach(x: list[list[Fraction]], y: list[Fraction], weights: list[Fraction], 
     if fixed is not None:
         level = float(fixed)
     else:
-        level = 0.0 if hinge else fmean(targets, [float(w) for w in weights])
-    unit = (1.0 if hinge else max(abs(v - level) for v in targets)) or 1.0
+        level = 0.0 if outputs is not None else fmean(targets, [float(w) for w in weights])
+    unit = (outputs if outputs is not None else max(abs(v - level) for v in targets)) or 1.0
     reach = [Fraction(REACH * unit / w) for w in (*width, 1.0)]
     return numbers(shift), numbers(width), reach, Fraction(level), Fraction(REACH * unit)
 

@@ -5,6 +5,7 @@ A node is reached by a path: samples of S, each with a piece for each neuron; si
 * ["n", sample, certificates]: the certificates close the signs they are for. The children are the joint choices of
   pieces for the sample, in lexicographic order, without those left out below.
 * ["b", certificates]: they close all signs that are open.
+* ["w"], for errors only: the samples given up, and an earlier statement about others, cost L.
 * ["e", k, steps] or ["e", k, steps, weights]: no neuron k has such a pattern, as some of its steps and cuts show.
 
 *All networks are covered.* Take the neuron's w and b that the support leaves free. If no sample lies on the boundary of
@@ -25,6 +26,10 @@ that are below the cut, since (w, b) and (-w, -b) are the same neuron.
 
 *Bounds.* A certificate without the penalty may be helped by an earlier statement about samples that are not on the
 path: loss on the path >= bound, loss and penalty on the others >= L' (not for the largest error, which is no sum).
+
+*Errors.* A child more, the first one, gives the sample up: it has no pieces, costs its weight, and takes no part in
+patterns. The others demand that it is right. A certificate closes signs if its bound is above 0: with r <= 0 for all
+samples that are to be right there is no such network.
 """
 
 from __future__ import annotations
@@ -84,12 +89,28 @@ class Prover:
 
     def choices(self, path: Path) -> Iterator[Choice]:
         """The children's pieces, in their order."""
+        right = [c for _, c in path if c is not None]
+        if self.errors:
+            yield None
         for choice in itertools.product(range(self.bounds.problem.pieces), repeat=len(self.bounds.neurons)):
-            if self.flip and not path and 0 in choice:
+            if self.flip and not right and 0 in choice:
                 continue
-            if not any(self.alike[k] and choice[k] > choice[k - 1] and all(c[k] == c[k - 1] for _, c in path)
+            if not any(self.alike[k] and choice[k] > choice[k - 1] and all(c[k] == c[k - 1] for c in right)
                        for k in range(1, len(choice))):  # fmt: skip
                 yield choice
+
+    @property
+    def errors(self) -> bool:
+        return self.bounds.problem.kind == "errors"
+
+    def cost(self, path: Path) -> Fraction:
+        """The weight of the samples that are given up."""
+        return sum((self.bounds.problem.weights[i] for i, c in path if c is None), Fraction(0))
+
+    def closes(self, path: Path, signs: Signs | None, certificate: list, need: Fraction) -> bool:  # type: ignore[type-arg]
+        """Whether a certificate proves what is needed."""
+        found = self.bounds.value(path, signs, certificate)
+        return found > 0 if self.errors else found >= need
 
     def _walk(self, left: frozenset[int], value: Fraction, path: Path, open_: list[int], nodes: Iterator) -> None:  # type: ignore[type-arg]
         node = next(nodes, None)
@@ -100,6 +121,10 @@ class Prover:
         if kind == "e":
             self.empty(path, node[1], node[2], node[3] if len(node) > 3 else None)
             return
+        if kind == "w" and self.errors:
+            if self.cost(path) + self.rest(left) < value:
+                raise EvidenceError("the samples given up cost less than claimed")
+            return
         if kind not in ("n", "b"):
             raise EvidenceError(f"unknown node {kind!r}")
         closed: set[int] = set()
@@ -107,10 +132,9 @@ class Prover:
             self.certificates += 1
             if which != -1 and which not in open_:
                 raise EvidenceError("a certificate is for signs that are not open")
-            found = self.bounds.value(path, None if which == -1 else self.signs[which], certificate)
             need = self.need(value, left, certificate[2] is not None)
-            if found < need:
-                raise EvidenceError(f"a bound of {float(found)} is claimed to be {float(need)}")
+            if not self.closes(path, None if which == -1 else self.signs[which], certificate, need):
+                raise EvidenceError(f"a bound of {float(need)} is claimed and not proven")
             closed |= set(open_) if which == -1 else {which}
         open_ = [s for s in open_ if s not in closed]
         if kind == "b":
@@ -132,8 +156,8 @@ class Prover:
         for t, c in steps:
             if t == -1 and self.bounds.problem.activation == "hardtanh":
                 rows.append([Fraction(0)] * sum(self.bounds.free[k]) + [Fraction(1)])  # v > 0
-            elif 0 <= t < len(path) and 0 <= c < cuts:
-                rows.append(self.side(k, path[t][0], c, path[t][1][k]))
+            elif 0 <= t < len(path) and 0 <= c < cuts and (choice := path[t][1]) is not None:
+                rows.append(self.side(k, path[t][0], c, choice[k]))
             else:
                 raise EvidenceError("an empty node names a wrong sample")
         if weights is None:

@@ -258,13 +258,11 @@ def search_errors(system: System, members: np.ndarray, proven: np.ndarray, slack
         o = child[t, position[t]]
         position[t] += 1
         decided[place[t]] = o
-        if t >= t0:
+        if t >= t0 - 1:  # the prefix ends with a decision that has not been looked at
             nodes += 1
-            bounds[t + 1] = max(bounds[t], bound_of(system, members, proven, decided))
-            if bounds[t + 1] >= cutoff:
-                continue
-        else:
-            bounds[t + 1] = 0.0
+        bounds[t + 1] = max(bounds[t], bound_of(system, members, proven, decided))
+        if bounds[t + 1] >= cutoff:
+            continue
         copy_point(points[t], points[t + 1])
         length[t + 1] = length[t]
         unsure[t + 1] = unsure[t]

@@ -98,7 +98,7 @@ def realised(problem: CellProblem, signs: tuple[int, ...], constraints: list[tup
     point = begin(count + 1)
     status = approach(matrix, rhs, rhs, np.full(count + 1, 1e6), np.arange(len(rows)), len(rows), point,
                       np.zeros(4 * count + 8))  # fmt: skip
-    z = np.round(point.z, 9) * m  # integers and simple fractions exactly
+    z = np.clip(np.round(point.z, 12) * m, *np.array(boxes).T)  # simple fractions of the margin exactly
     return status, z[:-1], float(z[-1])
 
 

@@ -3,6 +3,7 @@ half-planes, and SCIP."""
 
 from __future__ import annotations
 
+import itertools
 import threading
 from dataclasses import replace
 
@@ -304,3 +305,93 @@ def test_tables_of_roomy_boxes(neurons: int) -> None:
                 on = np.array([s >> k & 1 for k in range(neurons)], dtype=bool) != flipped
                 o = float(np.where(on, 1.0, low) @ v) + t.c
                 assert o >= cells.margin if s in t.up else o <= -cells.margin
+
+
+def test_multipliers_that_prove_nothing_are_told_apart() -> None:
+    from nnspec.engines.cells.separation import proves_empty
+
+    proven = 0
+    for seed in range(400):
+        r = np.random.RandomState(seed)
+        size, m = r.randint(1, 3), r.randint(1, 5)
+        rows, rhs = r.randint(-1, 2, (m, size)).astype(float), r.choice([-1.0, 0.0, 1.0, 3.0], m)
+        u, reach = r.randint(0, 3, m).astype(float), np.full(size, 2.0)
+        if proves_empty(rows, rhs, reach, np.arange(m), u, m, np.zeros(size)):
+            proven += 1
+            judge = linprog(np.zeros(size), A_ub=-rows, b_ub=-rhs, bounds=[(-2.0, 2.0)] * size)
+            assert judge.status == 2, seed
+    assert proven > 20
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_every_output_layer_has_a_table(seed: int) -> None:
+    """Each pair of families of sets that some output layer in the boxes has, by linear programs, is inside a table, up
+    to exchanges of on and off and of neurons, and neurons that never change."""
+    from nnspec.engines.cells.tables import Table, tables
+
+    r = np.random.RandomState(seed)
+    x, y = hard(4)
+    activation, m, count = THRESHOLD[seed % 2], 0.4, 2
+    p = training(x, y, count, activation, "errors", margin=m, outputs=float(r.uniform(0.3, 1.1)),
+                 output_bias=float(r.uniform(0.0, 0.8)))  # fmt: skip
+    cells = recognise(p)
+    assert isinstance(cells, CellProblem)
+    found = tables(cells)
+    wide = [t for f in found for a in (f, *(f.fixed(k, on) for k in range(count) for on in (False, True)))
+            for t in (a, *(a.fixed(k, on) for k in range(count) for on in (False, True)))]  # fmt: skip
+    low = 0.0 if activation == "step" else -1.0
+    outputs = np.array([[1.0 if s >> k & 1 else low for k in range(count)] + [1.0] for s in range(4)])
+    bounds = [(-cells.out_hi[0], cells.out_hi[0])] * count + [(cells.c_lo, cells.c_hi)]
+    partial = 0
+    for sides in itertools.product((-1, 0, 1), repeat=4):
+        chosen = [s for s in range(4) if sides[s]]
+        rows = np.array([sides[s] * outputs[s] for s in chosen]).reshape(-1, count + 1)
+        if linprog(np.zeros(count + 1), A_ub=-rows, b_ub=np.full(len(rows), -m), bounds=bounds).status != 0:
+            continue
+        images = []
+        for flips, order in itertools.product(range(4), itertools.permutations(range(count))):
+            up, down = (frozenset(s ^ flips for s in range(4) if sides[s] == side) for side in (1, -1))
+            images.append(Table(count, up, down).permuted(order))
+        assert any(image.inside(t) for image in images for t in wide), sides
+        partial += 0 in sides
+    assert partial
+    for t in found:  # and each table is one of an output layer in the boxes
+        v, flipped = np.array(t.v), np.array(t.v) < 0
+        assert np.all(np.abs(v) <= cells.out_hi[0])
+        assert cells.c_lo <= t.c <= cells.c_hi
+        for s in range(4):
+            on = np.array([s >> k & 1 for k in range(count)], dtype=bool) != flipped
+            o = float(np.where(on, 1.0, low) @ v) + t.c
+            assert s not in t.up or o >= m - 1e-9
+            assert s not in t.down or o <= -m + 1e-9
+
+
+def test_split_searches_visit_the_same_nodes() -> None:
+    """With the optimum known nothing is exchanged: the nodes of all visits are those of one."""
+    from nnspec.engines.cells import fewest as driver
+
+    x, y = hard()
+    cells = recognise(training(x, y, 2, "relu", "errors"))
+    assert isinstance(cells, CellProblem)
+    for part in driver.parts(cells, cells, 1e-6, 1e-9, 1, 0, {}):
+        search = part.search
+        assert isinstance(search, driver.ErrorsSearch)
+        members, proven = np.arange(16), np.zeros(17)
+        root = np.zeros((0, 2), dtype=np.int64)
+        optimum = search.explore(members, proven, driver.Subtree(root, 0.0), 17.0, 10**9)[0]
+
+        def visit(prefix, budget, search=search, members=members, optimum=optimum):  # type: ignore[no-untyped-def]
+            subtree = driver.Subtree(prefix, 0.0)
+            loss, _, left, _, nodes = search.explore(members, np.zeros(17), subtree, optimum, budget)
+            assert loss == np.inf
+            return left, nodes
+
+        left, whole = visit(root, 10**9)
+        assert not left
+        assert whole > 50
+        open_ones, total = [root], 0
+        while open_ones:
+            left, nodes = visit(open_ones.pop(), 7)
+            total += nodes
+            open_ones += [s.prefix for s in left]
+        assert total == whole

@@ -193,10 +193,10 @@ def search_errors(system: System, members: np.ndarray, proven: np.ndarray, slack
                     found.incumbent[1] = 1.0
                     found.z[:] = z
                 next_one = -1
-                for a in range(n):  # the newest one that is wrong
-                    if decided[a] == OPEN and misses[a] > 0.0:
+                for a in range(n):  # the one that z misses most
+                    if decided[a] == OPEN and misses[a] > 0.0 and (
+                            next_one < 0 or misses[a] > misses[next_one]):
                         next_one = a
-                        break
                 if next_one < 0:
                     if unsure[t]:  # perhaps nothing is wrong but what was given up: nothing more is claimed
                         found.counts[3] += 1

@@ -10,6 +10,7 @@ PROBLEMS = {
     "squared": f"{_DATA}net f = input(1) -> dense(1, relu) -> dense(1)\nminimize sse(f, D)\n",
     "piecewise": f"{_DATA}net f = input(1) -> dense(1, relu) -> dense(1)\nminimize sae(f, D)\n",
     "general": f"{_DATA}net f = input(1) -> dense(1, relu) -> dense(1)\n{_BOX}minimize sse(f, D) + 0.1 * l2(f)\n",
+    "fewest": f"{_DATA}net f = input(1) -> dense(1, relu) -> dense(1)\nminimize errors(f, D)\n",
     "errors": f"{_PLANE}net f = input(2) -> dense(1, step) -> dense(1)\nminimize errors(f, D)\n",
 }
 PARTS = tuple(PROBLEMS)

@@ -98,17 +98,19 @@ def merge(problem: CellProblem) -> CellProblem:
 def of_form(form: Form, problem: CellProblem, unit: float) -> Options:
     """Of neurons that are continuous. `form`: the problem as one of hinge loss, outputs times the labels; unit: that of
     the rows."""
-    margin = problem.margin / unit
+    margin = form.y / unit  # less what a fixed output bias contributes
     options = []
     for i in range(form.samples):
         own = []
         for chosen in itertools.product(*(choices(form, k, i) for k in range(form.neurons))):
-            needed = [(form.base[i] + np.sum(forms, axis=0), margin)
+            needed = [(form.base[i] + np.sum(forms, axis=0), float(margin[i]))
                       for forms in itertools.product(*(c[1] for c in chosen))]  # fmt: skip
             apart = [(c[2], 0.0) for c in chosen if c[2] is not None]
             own.append((tuple(c[0] for c in chosen), needed, apart))
         options.append(own)
-    common = [(a, float(b)) for a, b in zip(form.boxes, form.box_rhs / unit, strict=True)]
+    common = [(side * a, side * float(b) / unit)
+              for a, b, kappa in zip(form.boxes, form.box_rhs, form.box_kappa, strict=True)
+              for side in ((1.0, -1.0) if kappa > 0.0 else (1.0,))]  # equations are two inequalities  # fmt: skip
     return assemble(options, common, form.size, form.reach, form.alike, form.flip, problem.weights)
 
 

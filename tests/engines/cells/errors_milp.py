@@ -38,7 +38,11 @@ def scaled(terms: list[tuple[int, float]], factor: float) -> list[tuple[int, flo
 
 
 def fewest(x, y, neurons, activation, weights, biases, outputs, output_bias, margin, counts=None, alpha=0.1, eps=1e-4):
-    """The optimum in boxes [-weights, weights] and so on. Step and sign: z >= eps is on, z <= -eps off."""
+    """The optimum in boxes [-weights, weights] and so on. Step and sign: z >= eps is on, z <= -eps off.
+
+    output_bias: a pair (lo, hi), or one number for (-output_bias, output_bias).
+    """
+    output_bias = output_bias if isinstance(output_bias, tuple) else (-output_bias, output_bias)
     counts = np.ones(len(x)) if counts is None else counts
     choices = [(1,) * neurons] if activation in THRESHOLD else itertools.product((1, -1), repeat=neurons)
     return min(_with_signs(np.asarray(x, dtype=float), np.where(np.asarray(y) > 0, 1.0, -1.0), activation, weights,
@@ -49,7 +53,7 @@ def fewest(x, y, neurons, activation, weights, biases, outputs, output_bias, mar
 def _with_signs(x, s, activation, weights, biases, outputs, output_bias, margin, counts, alpha, eps, signs):
     """With |v| (w, b) as unknowns, |v| too where it is needed."""
     (n, d), m = x.shape, Model()
-    c = m.variable(-output_bias, output_bias)
+    c = m.variable(*output_bias)
     box = np.append(np.full(d, weights), biases) * (1.0 if activation in THRESHOLD else outputs)
     w = [[m.variable(-b, b) for b in box] for _ in signs]
     v = [m.variable(-outputs if activation in THRESHOLD else 0.0, outputs) for _ in signs]
@@ -59,7 +63,7 @@ def _with_signs(x, s, activation, weights, biases, outputs, output_bias, margin,
                 m.at_least([(v[k], box[j] / outputs), (w[k][j], side)], 0.0)
     for i in range(n):
         wrong = m.variable(0, 1, 1, float(counts[i]))
-        out, big = [(c, s[i])], output_bias + margin
+        out, big = [(c, s[i])], max(np.abs(output_bias)) + margin
         for k, sign in enumerate(signs):
             z = list(zip(w[k], np.append(x[i], 1.0), strict=True))
             most = float(np.abs(np.append(x[i], 1.0)) @ box)

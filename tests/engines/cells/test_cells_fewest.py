@@ -18,6 +18,7 @@ from nnspec.engines.cells.model import CellProblem, recognise
 from nnspec.engines.interface import Limits, Outcome, Status
 from nnspec.problem import expression as ex
 from nnspec.problem.evaluate import objective, violations
+from nnspec.problem.network import Parameter
 from nnspec.problem.problem import Constraint, Problem
 
 ENGINE = CellsEngine()
@@ -201,6 +202,19 @@ def test_tight_boxes_claim_no_more_than_is_there(seed: int) -> None:
     want = fewest(x, y, 1, ACTIVATIONS[seed], margin=1.0, **box)
     assert out.bound <= want + 1e-6
     assert out.objective == pytest.approx(want, abs=1e-6)
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("bias", [(0.3, 0.3), (-0.5, -0.1)])
+def test_output_biases_away_from_0(seed: int, bias: tuple[float, float], alone: None) -> None:
+    x, y, counts = instance(seed + 20)
+    box = dict(weights=2.0, biases=1.0, outputs=0.7)
+    p = training(x, y, 1, ACTIVATIONS[seed], "errors", margin=0.25, counts=counts, output_bias=1.0, **box)
+    f = p.networks["f"]
+    last = replace(f.layers[-1], bias=Parameter.box("f.out.bias", (1,), *bias))
+    p = replace(p, networks={"f": replace(f, layers=(*f.layers[:-1], last))})
+    want = fewest(x, y, 1, ACTIVATIONS[seed], margin=0.25, counts=counts, output_bias=bias, **box)
+    assert solved(p).objective == pytest.approx(want, abs=1e-6)
 
 
 def test_margins_that_a_constant_network_has() -> None:

@@ -78,6 +78,14 @@ def test_types_of_calls_are_those_of_the_functions(part: str) -> None:
         assert len(types) == len(inspect.signature(called.py_func).parameters), name
 
 
+def test_each_function_with_a_signature_is_in_one_part() -> None:
+    listed = [name for names in ahead.LINKED.values() for name in names]
+    modules = {m: importlib.import_module(f"nnspec.engines.boxes.{m}") for m in ahead.MODULES}
+    found = {f"{m}.{name}" for m, module in modules.items() for name, f in vars(module).items()
+             if hasattr(f, "dispatcher") and f.dispatcher.py_func.__module__ == module.__name__}  # fmt: skip
+    assert sorted(listed) == sorted(found)
+
+
 @pytest.mark.long
 def test_a_solve_after_compiling_ahead_compiles_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))

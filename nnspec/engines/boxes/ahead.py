@@ -14,28 +14,28 @@ from nnspec.engines.compiled import Mode, refresh
 PARTS = ("points", "bounds", "rest")
 FIRST = ("points", "bounds")
 """What a solve without a certificate needs."""
-_POINTS = {
-    "losses": ("total_loss", "conjugate"),
-    "outputs": ("box_quadratic", "gradient", "_hessian", "_newton", "solve"),
-    "coupling": ("impart", "prices", "excluded", "place", "stiffen", "augmentation", "derivatives", "update"),
-    "network": ("hidden", "_coupled_outputs", "objective", "newton_step", "descend"),
-    "search": ("tighten", "candidate", "_treat"),
-}
-_MODULES = ("losses", "coupling", "outputs", "network", "enclosure", "search", "local")
+LINKED: dict[str, frozenset[str]] = {
+    "points": frozenset({
+        "losses.total_loss", "losses.conjugate", "outputs.box_quadratic", "outputs.gradient", "outputs._hessian",
+        "outputs._newton", "outputs.solve", "coupling.impart", "coupling.prices", "coupling.excluded",
+        "coupling.place", "coupling.stiffen", "coupling.augmentation", "coupling.derivatives", "coupling.update",
+        "network.hidden", "network._coupled_outputs", "network.objective", "network.newton_step",
+        "network.descend", "search.tighten", "search.candidate", "search._treat",
+    }),
+    "bounds": frozenset({
+        "enclosure.quadratic_min", "enclosure.neuron_bound", "search.dual_bound", "search._corrected",
+    }),
+    "rest": frozenset(),
+}  # fmt: skip
+"""The functions with a signature, by the part that compiles them."""
+MODULES = ("losses", "coupling", "outputs", "network", "enclosure", "search", "local")
 
 
 def compile_part(part: str) -> None:
     """Compile a part; the code stays on disk."""
     refresh(Path(__file__).parent)
-    points = frozenset(f"{module}.{name}" for module, names in _POINTS.items() for name in names)
-    if part == "points":
-        Mode.share = points
-    elif part == "bounds":
-        Mode.share = frozenset({"enclosure.quadratic_min", "enclosure.neuron_bound", "search.dual_bound",
-                                "search._corrected"})  # fmt: skip
-    else:
-        Mode.share = frozenset()
-    modules = {name: importlib.import_module(f"{__package__}.{name}") for name in _MODULES}
+    Mode.share = LINKED[part]
+    modules = {name: importlib.import_module(f"{__package__}.{name}") for name in MODULES}
     for name, types in calls(part).items():
         module, function = name.split(".")
         getattr(modules[module], function).compile(types)

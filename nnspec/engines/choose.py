@@ -47,15 +47,15 @@ def engine_named(name: str, backend: str | None = None, encodings: Mapping[str, 
         from nnspec.engines.boxes import BoxesEngine
 
         return BoxesEngine(**(files or {}))
-    lacking = [kind for kind in files or () if name == "solver" or (name, kind) == ("cells", "checkpoint")]
+    lacking = [kind for kind in files or () if name == "solver"]
     if lacking:
-        able = "the engines cells and boxes do" if lacking == ["certificate"] else "the boxes engine does"
+        able = "the engines cells and boxes do"
         kinds = " and no ".join(lacking)
         raise UnsupportedError(Diagnostic("NNS328", f"the {name} engine writes no {kinds}", help=able))
     if name == "cells":
         from nnspec.engines.cells import CellsEngine
 
-        return CellsEngine((files or {}).get("certificate"))
+        return CellsEngine((files or {}).get("certificate"), (files or {}).get("checkpoint"))
     if name == "solver" and backend == "cpsat":
         from nnspec.engines.cpsat import CpsatEngine
 

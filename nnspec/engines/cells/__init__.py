@@ -32,8 +32,6 @@ MEMORY = 4000.0
 """Megabytes for the half-planes of `errors` where the user gives no limit."""
 
 
-_WITHOUT_CHECKPOINT = "the search under limits on numbers of weights, with weight decay, huber, squared_hinge or errors"
-
 _COUNTS = "the search for the fewest weights, neurons or inputs under a limit of the loss"
 
 
@@ -80,7 +78,7 @@ class CellsEngine:
 def _solve(problem: Problem, cells: CellProblem, limits: Limits, start: tuple[Point, ...],
            on_progress: OnProgress | None, stop: threading.Event | None, path: str | Path | None,
            checkpoint: str | Path | None) -> Outcome:  # fmt: skip
-    from nnspec.engines.cells.checkpoint import load, save
+    from nnspec.engines.cells.checkpoint import fingerprint, load, save
     from nnspec.engines.cells.claims import PartProof, all_signs, raw_proofs
     from nnspec.engines.cells.driver import Search, Stopped
     from nnspec.engines.cells.normal import REACH, denormalise, normalise, renormalise
@@ -123,8 +121,9 @@ def _solve(problem: Problem, cells: CellProblem, limits: Limits, start: tuple[Po
         theta, signs = renormalise(normal, cells, *cells.reduced(point))
         consider(point)
         search.state.theta, search.state.signs = theta, signs
+    key = fingerprint(cells, limits.gap)
     if checkpoint is not None and Path(checkpoint).exists():
-        search.state = load(checkpoint, normal, cells.neurons, limits.gap)
+        search.state = load(checkpoint, key)[0][0]
         told[0] = units(search.state.proven[-1])
     status = Status.OPTIMAL
     try:
@@ -132,7 +131,7 @@ def _solve(problem: Problem, cells: CellProblem, limits: Limits, start: tuple[Po
     except Stopped as reason:
         status = Status.INTERRUPTED if str(reason) == "stop" else Status.LIMIT
         if checkpoint is not None:
-            save(checkpoint, search.state, normal, limits.gap)
+            save(checkpoint, key, [search.state], [0.0])
     finally:
         search.pool.shutdown()
     report(search.state, 0.0)
@@ -148,7 +147,8 @@ def _solve(problem: Problem, cells: CellProblem, limits: Limits, start: tuple[Po
     if not search.enough:
         messages = ("the memory limit leaves no room for the cells of the first samples",)
     if path is not None and status is Status.OPTIMAL:
-        proof = PartProof(all_signs(cells.neurons), *raw_proofs(normal, search.state))
+        raw = raw_proofs(search.state, normal.groups, normal.unit_loss * normal.constants, normal.unit_loss)
+        proof = PartProof(all_signs(cells.neurons), *raw)
         message = _write(path, problem, cells, [proof], point, value, evidence)
         messages = () if message is None else (message,)
     return Outcome(status, point, value, bound, time.monotonic() - began, search.state.nodes, "cells",
@@ -174,16 +174,23 @@ def _write(path: str | Path, problem: Problem, cells: CellProblem, parts: list[P
 def _solve_union(problem: Problem, cells: CellProblem, limits: Limits, start: tuple[Point, ...],
                     on_progress: OnProgress | None, stop: threading.Event | None, path: str | Path | None,
                     checkpoint: str | Path | None) -> Outcome:  # fmt: skip
-    from nnspec.engines.cells.checkpoint import CheckpointError
+    from nnspec.engines.cells.checkpoint import CheckpointError, fingerprint
     from nnspec.engines.cells.union import Union
 
-    if checkpoint is not None and Path(checkpoint).exists():
-        raise CheckpointError(f"{checkpoint}: {_WITHOUT_CHECKPOINT} keeps no checkpoints")
     union = Union(problem, cells, limits, on_progress, stop)
-    out = union.run(start)
+    key = fingerprint(cells, limits.gap)
     more = []
-    if checkpoint is not None and out.status is not Status.OPTIMAL:
-        more.append(f"no checkpoint: {_WITHOUT_CHECKPOINT} keeps none")
+    if checkpoint is not None and Path(checkpoint).exists():
+        if cells.kind == "errors":
+            raise CheckpointError(f"{checkpoint}: the search for the fewest errors keeps no checkpoints")
+        union.resume(checkpoint, key)
+    out = union.run(start)
+    if checkpoint is not None and out.status is Status.OPTIMAL:
+        Path(checkpoint).unlink(missing_ok=True)
+    elif checkpoint is not None and cells.kind == "errors":
+        more.append("no checkpoint: the search for the fewest errors keeps none")
+    elif checkpoint is not None:
+        union.save(checkpoint, key)
     if path is not None and out.status is Status.OPTIMAL:
         assert out.point is not None
         assert out.objective is not None

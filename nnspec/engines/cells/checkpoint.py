@@ -1,75 +1,110 @@
-"""The state of an unfinished search as a file, and back.
+"""The state of an unfinished solve as a file, and back.
 
 A search stops between two visits of subtrees, so its state is small: the order of the samples, the bounds proven for
-its suffixes, the open subtrees of the current one, and the incumbents. The file belongs to one problem: it carries a
-digest of the normalised arrays and is refused for others.
+its suffixes, the open subtrees of the current one, and the incumbents. A solve may consist of several searches, its
+parts. The file belongs to one problem: it carries a digest of it and is refused for others.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+import zipfile
+from collections.abc import Sequence
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 
 import numpy as np
 
 from nnspec.engines.cells.driver import State
 from nnspec.engines.cells.instance import Subtree
-from nnspec.engines.cells.normal import Normal
+from nnspec.engines.cells.model import CellProblem
+from nnspec.errors import Diagnostic, UsageError
+
+VERSION = 2
 
 
-class CheckpointError(Exception):
+class CheckpointError(UsageError):
     """The file cannot be read or belongs to another problem."""
 
+    def __init__(self, message: str) -> None:
+        super().__init__(Diagnostic("NNS171", message, help="remove it or give another name"))
 
-def fingerprint(normal: Normal, gap: float) -> str:
+
+def fingerprint(cells: CellProblem, gap: float) -> str:
     """Digest of everything that the proven values depend on."""
-    h = hashlib.sha256(repr((normal.sign_mask, normal.symmetric, normal.flip, normal.largest, gap)).encode())
-    for a in (normal.features, normal.cuts, normal.constant, normal.y, normal.lo, normal.hi, normal.box, normal.box_rhs,
-              normal.output_box):  # fmt: skip
-        h.update(np.ascontiguousarray(a).tobytes())
+    h = hashlib.sha256(repr((VERSION, gap)).encode())
+
+    def feed(value: object) -> None:
+        if isinstance(value, np.ndarray):
+            h.update(repr((value.shape, value.dtype.str)).encode() + np.ascontiguousarray(value).tobytes())
+        elif isinstance(value, tuple):
+            h.update(repr(len(value)).encode())
+            for v in value:
+                feed(v)
+        elif is_dataclass(value):
+            h.update(type(value).__name__.encode())
+            for f in fields(value):
+                if f.name not in ("network", "hidden", "output") or not isinstance(value, CellProblem):  # names
+                    feed(getattr(value, f.name))
+        else:
+            h.update(repr(value).encode())
+
+    feed(cells)
     return h.hexdigest()
 
 
-def save(path: str | Path, state: State, normal: Normal, gap: float) -> None:
-    """Write the state; the file is replaced at once or not at all."""
-    none = np.zeros(0)
-    arrays: dict[str, np.ndarray] = {
-        "fingerprint": np.array(fingerprint(normal, gap)),
-        "order": np.array(state.order, dtype=np.int64), "proven": np.array(state.proven),
-        "theta": none if state.theta is None else state.theta, "signs": np.array([state.signs, state.best_signs]),
-        "best": none if state.best is None else state.best, "floats": np.array([state.best_loss, state.floor]),
-        "nodes": np.array(state.nodes), "proofs": np.array(state.proofs).reshape(-1, 2),
-        "begun": np.array(state.open is not None),
-        "bounds": np.array([s.bound for s in state.open or []]),
-        "depths": np.array([len(s.prefix) for s in state.open or []], dtype=np.int64),
-        "prefixes": np.concatenate([s.prefix.reshape(-1) for s in state.open]) if state.open else none.astype(np.int8),
-        "orders": np.concatenate([s.order for s in state.open]) if state.open else none.astype(np.int64),
-    }  # fmt: skip
+def save(path: str | Path, key: str, states: Sequence[State], bounds: Sequence[float]) -> None:
+    """Write the states of a solve's parts and their proven bounds; the file is replaced at once or not at all."""
+    arrays: dict[str, np.ndarray] = {"fingerprint": np.array(key), "bounds": np.array(bounds)}
+    for i, s in enumerate(states):
+        arrays |= {f"{i}.{name}": a for name, a in _arrays(s).items()}
     temporary = Path(f"{path}.part")
     with temporary.open("wb") as f:
         np.savez_compressed(f, **arrays)  # type: ignore[arg-type]
     os.replace(temporary, path)
 
 
-def load(path: str | Path, normal: Normal, neurons: int, gap: float) -> State:
-    """The state that `save` wrote. Raises CheckpointError."""
+def load(path: str | Path, key: str) -> tuple[list[State], list[float]]:
+    """What `save` wrote. Raises CheckpointError."""
     try:
         with np.load(path, allow_pickle=False) as z:
             a = {k: z[k] for k in z.files}
-        if str(a["fingerprint"]) != fingerprint(normal, gap):
+        if str(a["fingerprint"]) != key:
             raise CheckpointError(f"{path} is a checkpoint of another problem or gap")
-        subtrees, start, at = [], 0, 0
-        for depth, bound in zip(a["depths"], a["bounds"], strict=True):
-            end = start + int(depth) * neurons
-            prefix = a["prefixes"][start:end].reshape(int(depth), neurons).astype(np.int8)
-            subtrees.append(Subtree(prefix, float(bound), a["orders"][at : at + int(depth)].astype(np.int64)))
-            start, at = end, at + int(depth)
-        return State(
-            [int(i) for i in a["order"]], [float(v) for v in a["proven"]], a["theta"] if a["theta"].size else None,
-            int(a["signs"][0]), subtrees if bool(a["begun"]) else None, float(a["floats"][1]),
-            a["best"] if a["best"].size else None, int(a["signs"][1]), float(a["floats"][0]), int(a["nodes"]),
-            [(int(m), float(v)) for m, v in a["proofs"]],
-        )  # fmt: skip
-    except (OSError, ValueError, KeyError, EOFError) as e:
-        raise CheckpointError(f"{path} is no checkpoint: {e}") from None
+        bounds = [float(b) for b in a["bounds"]]
+        parts = [{k.split(".", 1)[1]: v for k, v in a.items() if k.startswith(f"{i}.")} for i in range(len(bounds))]
+        return [_state(part) for part in parts], bounds
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as e:
+        raise CheckpointError(f"{path} cannot be read as a checkpoint of the cells engine") from e
+
+
+def _arrays(s: State) -> dict[str, np.ndarray]:
+    none = np.zeros(0)
+    left = s.open or []
+    return {
+        "order": np.array(s.order, dtype=np.int64), "proven": np.array(s.proven),
+        "theta": none if s.theta is None else s.theta, "signs": np.array([s.signs, s.best_signs]),
+        "best": none if s.best is None else s.best, "floats": np.array([s.best_loss, s.floor]),
+        "nodes": np.array(s.nodes), "proofs": np.array(s.proofs).reshape(-1, 2), "begun": np.array(s.open is not None),
+        "left": np.array([x.bound for x in left]), "depths": np.array([len(x.prefix) for x in left], dtype=np.int64),
+        "columns": np.array(left[0].prefix.shape[1] if left else 1),
+        "prefixes": np.concatenate([x.prefix.reshape(-1) for x in left]) if left else none,
+        "ordered": np.array([len(x.order) for x in left], dtype=np.int64),
+        "orders": np.concatenate([x.order for x in left]) if left else none.astype(np.int64),
+    }  # fmt: skip
+
+
+def _state(a: dict[str, np.ndarray]) -> State:
+    subtrees = []
+    columns = int(a["columns"])
+    ends, order_ends = np.cumsum(a["depths"]), np.cumsum(a["ordered"])
+    for depth, end, ordered, last, bound in zip(a["depths"], ends, a["ordered"], order_ends, a["left"], strict=True):
+        prefix = a["prefixes"][(end - depth) * columns : end * columns].reshape(int(depth), columns)
+        subtrees.append(Subtree(prefix.copy(), float(bound), a["orders"][last - ordered : last].copy()))
+    return State(
+        [int(i) for i in a["order"]], [float(v) for v in a["proven"]], a["theta"] if a["theta"].size else None,
+        int(a["signs"][0]), subtrees if bool(a["begun"]) else None, float(a["floats"][1]),
+        a["best"] if a["best"].size else None, int(a["signs"][1]), float(a["floats"][0]), int(a["nodes"]),
+        [(int(m), float(v)) for m, v in a["proofs"]],
+    )  # fmt: skip

@@ -4,10 +4,12 @@ the values proven for nested subsets of them."""
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from nnspec.engines.cells.driver import State
-from nnspec.engines.cells.normal import Normal
 from nnspec.engines.cells.supports import Support
 
 
@@ -26,8 +28,10 @@ def all_signs(neurons: int) -> list[tuple[int, ...]]:
     return list(itertools.product((1, -1), repeat=neurons))
 
 
-def raw_proofs(normal: Normal, state: State) -> tuple[list[int], list[tuple[int, float]]]:
-    """order and values of a search over merged duplicates.
+def raw_proofs(state: State, groups: Sequence[Sequence[int]], constants: np.ndarray, unit: float
+               ) -> tuple[list[int], list[tuple[int, float]]]:  # fmt: skip
+    """order and values of a search over merged duplicates: `groups` of samples, `constants` what merging took out of
+    the loss of each, `unit` the loss of one unit of the search.
 
     The duplicates that the last subset does not have cost what merging took out of the loss: they follow, one group
     after the other.
@@ -36,12 +40,12 @@ def raw_proofs(normal: Normal, state: State) -> tuple[list[int], list[tuple[int,
     used = state.order[len(state.order) - max((m for m, _ in state.proofs), default=0) :]
     for m, value in state.proofs:
         merged = [int(i) for i in state.order[len(state.order) - m :]]
-        values.append((sum(len(normal.groups[g]) for g in merged), normal.unit_loss_raw(merged, value)))
-    order = [int(i) for g in used for i in normal.groups[g]]
+        values.append((sum(len(groups[g]) for g in merged), unit * value + float(constants[merged].sum())))
+    order = [int(i) for g in used for i in groups[g]]
     best = max((value for _, value in values), default=0.0)
-    for g in range(normal.samples):
-        if g not in used and normal.constants[g] > 0.0:
-            order = [*(int(i) for i in normal.groups[g]), *order]
-            best += normal.unit_loss * float(normal.constants[g])
+    for g in range(len(groups)):
+        if g not in used and constants[g] > 0.0:
+            order = [*(int(i) for i in groups[g]), *order]
+            best += float(constants[g])
             values.append((len(order), best))
     return order, values

@@ -28,6 +28,7 @@ from nnspec.engines.cells.search_convex import (
     within,
 )
 from nnspec.engines.cells.traverse import make_cones
+from nnspec.engines.cells.work import Effort, Visit
 
 ROUNDING = 4e-15
 """See `normal.ROUNDING`."""
@@ -154,18 +155,25 @@ class ConvexSearch(Search):
 
     def work(self, instance: Doll, subtree: Subtree, loss: float, gap: float, budget: int) -> tuple:  # type: ignore[override,type-arg]
         """Explore a subtree: (loss, z, signs, open subtrees, floor, nodes)."""
-        f, n = self.form, instance.size
-        limit = (n + 1) * f.pieces**f.neurons
-        found = Found(np.array([loss, -1.0]), np.zeros(f.numbers), np.zeros((limit, n, f.neurons + 1), dtype=np.int64),
-                      np.zeros(limit, dtype=np.int64), np.zeros(limit), np.zeros(5, dtype=np.int64),
-                      np.array([np.inf]))  # fmt: skip
-        subtrees = []
-        prefix = subtree.prefix.astype(np.int64)
-        if not len(prefix):
-            prefix = np.zeros((0, f.neurons + 1), dtype=np.int64)
-        if self.convex.search(instance, prefix, gap, self.gap_absolute, budget // SLOWER, self.room, found) == BUDGET:
-            for i in range(int(found.counts[4])):
-                bound = max(float(found.open_bound[i]), subtree.bound)
-                subtrees.append(Subtree(found.open_prefix[i, : found.open_depth[i]].copy(), bound))
-        return (float(found.incumbent[0]) if found.incumbent[1] >= 0 else np.inf, found.z, 0, subtrees,
-                float(found.floor[0]), int(found.counts[0]))  # fmt: skip
+        effort = Effort(gap, self.gap_absolute, budget // SLOWER, self.room)
+        v = explore_form(self.convex, instance, subtree, loss, effort)
+        return v.loss, v.theta, v.signs, list(v.open), v.floor, v.nodes
+
+
+def explore_form(convex: Convex, doll: Doll, subtree: Subtree, loss: float, effort: Effort) -> Visit:
+    """`work.explore_subtree` for the general search: picklable values, so that any process can do it."""
+    f, n = convex.form, doll.size
+    limit = (n + 1) * f.pieces**f.neurons
+    found = Found(np.array([loss, -1.0]), np.zeros(f.numbers), np.zeros((limit, n, f.neurons + 1), dtype=np.int64),
+                  np.zeros(limit, dtype=np.int64), np.zeros(limit), np.zeros(5, dtype=np.int64),
+                  np.array([np.inf]))  # fmt: skip
+    left = []
+    prefix = subtree.prefix.astype(np.int64)
+    if not len(prefix):
+        prefix = np.zeros((0, f.neurons + 1), dtype=np.int64)
+    if convex.search(doll, prefix, effort.gap, effort.gap_absolute, effort.budget, effort.room, found) == BUDGET:
+        for i in range(int(found.counts[4])):
+            bound = max(float(found.open_bound[i]), subtree.bound)
+            left.append(Subtree(found.open_prefix[i, : found.open_depth[i]].copy(), bound))
+    best = float(found.incumbent[0]) if found.incumbent[1] >= 0 else np.inf
+    return Visit(best, found.z, 0, tuple(left), float(found.floor[0]), int(found.counts[0]))

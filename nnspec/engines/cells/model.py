@@ -115,7 +115,7 @@ class CellProblem:
     def general(self) -> bool:
         """Whether the general search (`search_convex`) is needed, or better: it is for squares."""
         return self.kind != "errors" and (
-            self.kind in SMOOTH or self.decay is not None or self.activation.kind in GENERAL
+            self.kind in (*SQUARED, *SMOOTH) or self.decay is not None or self.activation.kind in GENERAL
             or self.ties is not None or bool(np.any(self.apart))
         )  # fmt: skip
 

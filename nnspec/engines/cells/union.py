@@ -13,13 +13,16 @@ import threading
 import time
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
+from nnspec.engines.cells.checkpoint import load, save
 from nnspec.engines.cells.claims import PartProof, all_signs, raw_proofs
 from nnspec.engines.cells.convex import ConvexSearch
 from nnspec.engines.cells.driver import Search, State, Stopped
+from nnspec.engines.cells.duplicates import Merged, merge
 from nnspec.engines.cells.fewest import ErrorsPart
 from nnspec.engines.cells.fewest import parts as errors_parts
 from nnspec.engines.cells.form import Form, make, sign_vectors
@@ -86,8 +89,9 @@ class SupportPart:
         """Local search is quicker than to tell what a network means for each support."""
 
     def proof(self) -> PartProof:
-        signs = all_signs(int(self.support.used.sum()))
-        return PartProof(signs, *raw_proofs(self.normal, self.search.state), self.support)
+        n, signs = self.normal, all_signs(int(self.support.used.sum()))
+        raw = raw_proofs(self.search.state, n.groups, n.unit_loss * n.constants, n.unit_loss)
+        return PartProof(signs, *raw, self.support)
 
 
 @dataclass(eq=False)
@@ -96,6 +100,7 @@ class SignPart:
 
     form: Form
     search: Search
+    merged: Merged
     support: Support | None = None
     bound: float = -np.inf
 
@@ -116,11 +121,14 @@ class SignPart:
     def proof(self) -> PartProof:
         state, unit = self.search.state, self.form.unit / self.form.problem.scale
         signs = self.form.signs if self.support is None or self.support.used.any() else ()
-        return PartProof([signs], state.order, [(m, unit * value) for m, value in state.proofs], self.support)
+        return PartProof([signs], *raw_proofs(state, self.merged.groups, self.merged.constants, unit), self.support)
 
 
 def parts_of(cells: CellProblem, limits: Limits, began: float, stop: threading.Event | None) -> list[Part]:
-    """A part for each support, in the general search one for each support and choice of signs."""
+    """A part for each support, in the general search one for each support and choice of signs.
+
+    Duplicates are merged first where that is possible.
+    """
     options: dict[str, Any] = {"deadline": began + limits.time if limits.time is not None else None,
                                "node_limit": limits.nodes, "stop": stop,
                                "memory": None if limits.memory is None else 1e6 * limits.memory}  # fmt: skip
@@ -131,10 +139,11 @@ def parts_of(cells: CellProblem, limits: Limits, began: float, stop: threading.E
             found = errors_parts(cells, problem, 0.99 * limits.gap, GAP_ABSOLUTE, threads, limits.seed, options)
             parts += [replace(part, support=support) for part in found]
         elif cells.general:
+            merged = merge(problem)
             for signs in sign_vectors(problem):
-                form = make(problem, signs)
+                form = make(merged.problem, signs)
                 parts.append(SignPart(form, ConvexSearch(form, 0.99 * limits.gap, ABSOLUTE / form.unit, threads,
-                                                         limits.seed, **options), support))  # fmt: skip
+                                                         limits.seed, **options), merged, support))  # fmt: skip
         elif support is not None:
             normal = normalise(problem)
             absolute = ABSOLUTE / (problem.scale * normal.unit_loss)
@@ -156,7 +165,6 @@ class Union:
         self.point: Point | None = None
         self.best = float("inf")
         self.told = (-float("inf"), -float("inf"))  # bound, time
-        self.nodes = 0
         self.parts = parts_of(cells, limits, self.began, stop)
         self.cells = cells
         self.relaxed = cells.decay is not None
@@ -189,8 +197,25 @@ class Union:
         now = time.monotonic()
         if self.on_progress is not None and (new or now - self.told[1] > 0.2):
             self.told = (max(self.told[0], self.bound()), now)
-            nodes = self.nodes + state.nodes
-            self.on_progress(Progress(now - self.began, self.best, self.told[0], nodes, self.point if new else None))
+            point = self.point if new else None
+            self.on_progress(Progress(now - self.began, self.best, self.told[0], self.nodes, point))
+
+    @property
+    def nodes(self) -> int:
+        return sum(part.search.state.nodes for part in self.parts)
+
+    def resume(self, path: str | Path, key: str) -> None:
+        """Go on from a file that `save` wrote. Raises CheckpointError."""
+        states, bounds = load(path, key)
+        for part, state, bound in zip(self.parts, states, bounds, strict=True):
+            part.search.state, part.bound = state, bound
+            point = part.point(state)
+            if point is not None:
+                self.consider(point)
+
+    def save(self, path: str | Path, key: str) -> None:
+        """Write what a later solve needs to go on."""
+        save(path, key, [part.search.state for part in self.parts], [part.bound for part in self.parts])
 
     def bound(self) -> float:
         return min(self.best, *(part.bound for part in self.parts))
@@ -205,7 +230,8 @@ class Union:
         messages: tuple[str, ...] = ()
         try:
             for part in self.parts:
-                part.search.first()
+                if part.search.state.best is None:
+                    part.search.first()
                 self.report(part, part.search.state, 0.0)
                 part.search.check()
             for part in sorted(self.parts, key=lambda p: p.value(p.search.state.best_loss)):
@@ -234,10 +260,11 @@ class Union:
         search.ceiling = part.loss(self.best)
         if search.ceiling <= 0.0:  # its price alone, or what its duplicates cost, is not below the incumbent
             return
-        if search.node_limit is not None and self.limits.nodes is not None:
-            search.node_limit = self.limits.nodes - self.nodes
+        if proven(self.best, part.bound, self.limits.gap):  # before a checkpoint
+            return
+        if self.limits.nodes is not None:
+            search.node_limit = self.limits.nodes - (self.nodes - search.state.nodes)
         try:
             part.bound = max(part.bound, part.value(search.run()))
         finally:
             self.report(part, search.state, 0.0)
-            self.nodes += search.state.nodes

@@ -121,9 +121,9 @@ def test_boxes_that_are_bounded_on_one_side() -> None:
 
 def test_the_usual_boxes_need_no_further_unknowns() -> None:
     x, y = teacher(6)
-    assert not recognise(training(x, y, 2, weights=1.0, outputs=2.0)).general
-    assert not recognise(boxed(training(x, y, 2), w=(0.0, 1.0), v=(0.0, 2.0), c=(1.0, 2.0))).general
-    assert recognise(boxed(training(x, y, 2), w=(0.1, 1.0))).general
+    assert not recognise(training(x, y, 2, kind="sae", weights=1.0, outputs=2.0)).general
+    assert not recognise(boxed(training(x, y, 2, kind="sae"), w=(0.0, 1.0), v=(0.0, 2.0), c=(1.0, 2.0))).general
+    assert recognise(boxed(training(x, y, 2, kind="sae"), w=(0.1, 1.0))).general
 
 
 def test_refusals() -> None:

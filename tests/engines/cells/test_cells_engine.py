@@ -209,24 +209,29 @@ def test_accepts_needs_no_compiler() -> None:
     assert run.stdout.strip() == "False"
 
 
-def test_resume_from_a_checkpoint_ends_like_one_run(tmp_path) -> None:
+@pytest.mark.parametrize(
+    ("kind", "decay", "samples", "step"), [("sse", 0.0, 45, 1500), ("sae", 0.0, 24, 2500), ("sse", 0.02, 16, 2500)]
+)
+def test_resume_from_a_checkpoint_ends_like_one_run(
+    tmp_path, kind: str, decay: float, samples: int, step: int
+) -> None:
     from nnspec.engines.cells.checkpoint import CheckpointError
 
-    x, y = teacher(24, seed=5)
-    p = training(x, y, 2)
+    x, y = teacher(samples, seed=5)
+    p = training(x, y, 2, kind=kind, decay=decay)
     whole = ENGINE.solve(p, Limits())
     path = tmp_path / "c.npz"
     engine = CellsEngine(checkpoint=path)
     stops = 0
     for n in range(1, 200):
-        out = engine.solve(p, Limits(nodes=n * 2500))
+        out = engine.solve(p, Limits(nodes=n * step))
         if out.status is Status.OPTIMAL:
             break
         assert path.exists()
         stops += 1
         assert out.bound <= whole.objective + 1e-12
         if stops == 1:
-            other = training(x, y + 1e-3 * x[:, 0], 2)
+            other = training(x, y + 1e-3 * x[:, 0], 2, kind=kind, decay=decay)
             with pytest.raises(CheckpointError):
                 engine.solve(other, Limits())
     assert stops >= 2

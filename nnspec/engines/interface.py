@@ -55,6 +55,9 @@ class Engine(Protocol):
     def accepts(self, problem: Problem) -> str | None:
         """None if the engine can solve the problem to proof, else the reason in the user's words."""
 
+    def begins(self, problem: Problem) -> bool:
+        """Whether `solve` finds first solutions at once by itself, so that no local search has to come before it."""
+
     def solve(self, problem: Problem, limits: Limits, start: tuple[Point, ...] = (),
               on_progress: OnProgress | None = None, stop: threading.Event | None = None) -> Outcome:  # fmt: skip
         """Solve to the limits. Never raises for a limit or an interrupt."""

@@ -55,7 +55,7 @@ def solve_problem(problem: Problem, limits: Limits = Limits(), engine: str = "au
         outcome = run.convex()
         if outcome is not None:
             return outcome
-    if incumbents:
+    if incumbents and not (run.symmetric is None and choice.engine.begins(problem)):
         run.search(start)
     for line in choice.reasons:
         say(line)

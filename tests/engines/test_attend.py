@@ -19,6 +19,9 @@ class Deaf:
         self.seconds = seconds
         self.halted = threading.Event()
 
+    def begins(self, problem):
+        return False
+
     def accepts(self, problem):
         return None
 

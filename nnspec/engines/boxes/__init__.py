@@ -33,6 +33,9 @@ class BoxesEngine:
         self.checkpoint = Path(checkpoint) if checkpoint is not None else None
         self.certificate = Path(certificate) if certificate is not None else None
 
+    def begins(self, problem: Problem) -> bool:
+        return False
+
     def accepts(self, problem: Problem) -> str | None:
         """None if the engine can solve the problem to proof, else the reason in the user's words."""
         try:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nnspec.engines.cells.model import CellProblem, recognise
-from nnspec.engines.compiled import refresh
+from nnspec.engines.compiled import is_kept, refresh
 from nnspec.engines.interface import Limits, OnProgress, Outcome, Progress, Status
 from nnspec.errors import UnsupportedError
 from nnspec.problem.evaluate import objective
@@ -55,6 +55,16 @@ class CellsEngine:
         except UnsupportedError as e:
             return str(e)
         return next((reason for p in cases if isinstance(reason := recognise(p), str)), None)
+
+    def begins(self, problem: Problem) -> bool:
+        """Its own local search is compiled, hence quicker than another one; until then that is all there is."""
+        cells = recognise(problem)
+        if isinstance(cells, str) or cells.planar:  # the half-planes come all at once, at the end
+            return False
+        refresh(Path(__file__).parent)
+        kernel = "search_errors.search_errors" if cells.kind == "errors" else (
+            "search_convex.search_convex" if cells.general else "search.explore")  # fmt: skip
+        return is_kept(f"{__name__}.polytope", kernel)
 
     def solve(self, problem: Problem, limits: Limits = Limits(), start: tuple[Point, ...] = (),  # noqa: B008
               on_progress: OnProgress | None = None, stop: threading.Event | None = None) -> Outcome:  # fmt: skip

@@ -120,6 +120,9 @@ class CpsatEngine:
         size = f"integer program with {program.size} variables and {program.rows} rows"
         return [*compiled.notes, size, *(o.explain() for o in compiled.orderings)]
 
+    def begins(self, problem: Problem) -> bool:
+        return False
+
     def accepts(self, problem: Problem) -> str | None:
         """None if the problem has an exact integer form and ortools is installed, else the reason."""
         found = available()

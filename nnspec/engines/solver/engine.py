@@ -58,6 +58,9 @@ class SolverEngine:
             self._last = (problem, compile_problem(problem, self.encodings, backend=self.backend.name))
         return self._last[1]
 
+    def begins(self, problem: Problem) -> bool:
+        return False
+
     def accepts(self, problem: Problem) -> str | None:
         """None, or the first thing in the problem that templates or backend cannot express."""
         try:

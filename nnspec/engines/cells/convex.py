@@ -147,6 +147,14 @@ class ConvexSearch(Search):
             if loss < s.best_loss:
                 s.best_loss, s.best = loss, best
 
+    def stride(self, n: int) -> int:
+        """Few dolls: each is half as large again as the one before, or twice as large for a single neuron.
+
+        Iris with four features and two neurons, the signs of its optimum: 21 s of processor time; 60 s with steps of a
+        third, 41 s with steps of three quarters. One neuron: 15 s instead of 31 s with steps of a half.
+        """
+        return 1 if n < 2 * self.size else n if self.neurons == 1 else n // 2
+
     def farthest(self) -> int:
         return int(np.argmax(np.linalg.norm(self.form.inputs, axis=1)))
 

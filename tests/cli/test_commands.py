@@ -190,5 +190,9 @@ def test_proofs_of_the_cells_engine(nnspec, tmp_path):
     assert nnspec("solve", "d.nns", "--engine", "cells", "--certificate", "d.gz").status == 0
     assert nnspec("verify", "d.gz", "d.nns").status == 0
     assert nnspec("verify", "d.gz", "r.nns").status == 1
+    assert nnspec("solve", "r.nns", "--engine", "cells", "--checkpoint", "state").status == 0
+    (tmp_path / "state").write_bytes(b"junk")
     ended = nnspec("solve", "r.nns", "--engine", "cells", "--checkpoint", "state")
+    assert (ended.status, "NNS171" in ended.err) == (2, True)
+    ended = nnspec("solve", "r.nns", "--engine", "solver", "--checkpoint", "state")
     assert (ended.status, "writes no checkpoint" in ended.err) == (1, True)

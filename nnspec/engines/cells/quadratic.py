@@ -25,11 +25,11 @@ LEAF_RIDGE = 1e-7
 
 
 def _signature() -> object:
-    from numba import float64, int64, types
+    from numba import boolean, float64, int64, types
 
     vector, matrix = float64[::1], float64[:, ::1]
     return types.Tuple((int64, float64))(
-        int64, matrix, vector, float64, matrix, vector, int64, float64, float64, vector
+        int64, matrix, vector, float64, matrix, vector, int64, float64, float64, boolean, vector
     )
 
 
@@ -230,27 +230,36 @@ def constrained(lower: np.ndarray, q: np.ndarray, rss: float, rows: np.ndarray, 
 
 @linked(_signature())
 def bounded(size: int, lower: np.ndarray, q: np.ndarray, rss: float, rows: np.ndarray, rhs: np.ndarray, m: int,
-            reach: float, cutoff: float, z: np.ndarray) -> tuple[int, float]:  # fmt: skip
+            reach: float, cutoff: float, exact: bool, z: np.ndarray) -> tuple[int, float]:  # fmt: skip
     """A lower bound of rss + |L'z' - q|^2 under rows[:m] z' >= rhs[:m], |z'| <= reach, and the z where it is taken:
 
         rss + |L'z' - q|^2 >= bound + |L'(z' - z)|^2,
 
     since the iterates of the method are minimisers under some of the inequalities as equations with multipliers of the
-    right sign. L may be singular up to rounding: a ridge about 0 is added, for which the bound pays.
+    right sign. L may be singular up to rounding: a ridge about 0 is added, for which the bound pays. With `exact` it is
+    added once more about the first solution, which costs next to nothing (`z` belongs to the last one).
     """
-    work_lower = lower[:size, :size].copy()
-    work_q = q[:size].copy()
+    centre = np.zeros(size)
     row = np.zeros(size)
-    for j in range(size):
-        row[:] = 0.0
-        row[j] = LEAF_RIDGE
-        left = absorb(work_lower, work_q, row, 0.0)
-        rss += left * left
     multipliers = np.zeros(size + 1)
     active = np.zeros(size + 1, dtype=np.int64)
-    status, value, _ = constrained(work_lower, work_q, rss, rows, rhs, m, cutoff, z, 20 * size + 200, multipliers,
-                                   active)  # fmt: skip
-    norm = 0.0
-    for j in range(size):
-        norm += z[j] * z[j]
-    return status, value - 4.0 * LEAF_RIDGE**2 * np.sqrt(norm) * reach
+    best = -np.inf
+    for attempt in range(2 if exact else 1):
+        work_lower = lower[:size, :size].copy()
+        work_q = q[:size].copy()
+        base = rss
+        for j in range(size):
+            row[:] = 0.0
+            row[j] = LEAF_RIDGE
+            left = absorb(work_lower, work_q, row, LEAF_RIDGE * centre[j])
+            base += left * left
+        status, value, _ = constrained(work_lower, work_q, base, rows, rhs, m, cutoff, z, 20 * size + 200, multipliers,
+                                       active)  # fmt: skip
+        away = 0.0
+        for j in range(size):
+            away += (z[j] - centre[j]) ** 2
+        best = max(best, value - 4.0 * LEAF_RIDGE**2 * np.sqrt(away) * reach)
+        if status != SOLVED or best >= cutoff:
+            break
+        centre[:] = z
+    return status, best

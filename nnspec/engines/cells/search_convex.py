@@ -747,16 +747,18 @@ def search_convex(rows: Rows, cones: Cones, price: Price, frame: Frame, prefix: 
             status = STUCK
             if plain:
                 result, value = bounded(size, path.lower[t + 1], path.q[t + 1], path.rss[t + 1], a_rows, a_y, total,
-                                        reach, cutoff - left_over, z)  # fmt: skip
+                                        reach, cutoff - left_over, leaf, z)  # fmt: skip
                 if value >= cutoff - left_over:
                     status = CUT
                 elif result == qp.SOLVED:
                     status = KEPT
                     path.centre[t + 1] = z
             if status == STUCK or (leaf and status == KEPT):
+                known = value if plain and leaf else -np.inf
                 status, value = minimise(size, path.lower[t + 1], path.q[t + 1], path.rss[t + 1], a_rows, a_y, a_lo,
                                          a_hi, a_kappa, total, price.blocks, price.nu, price.reach, cutoff - left_over,
                                          LEAF_GOAL if leaf else NODE_GOAL, z, u, g, path.centre[t + 1])  # fmt: skip
+                value = max(value, known)
             if status == CUT or not leaf or every:
                 break
             worst = 0.0  # the polytope may lack facets where it outgrew its memory

@@ -152,14 +152,19 @@ def test_limits_stop_progress_and_start() -> None:
     assert ENGINE.solve(p, Limits(nodes=0), start=(whole.point,)).objective <= whole.objective
 
 
-def test_checkpoints_are_not_promised(tmp_path) -> None:  # type: ignore[no-untyped-def]
-    p = counted(training(*teacher(6), 1), {"h": 2})
-    out = CellsEngine(checkpoint=tmp_path / "n.npz").solve(p, Limits(nodes=0))
-    assert "checkpoint" in out.messages[0]
-    assert not (tmp_path / "n.npz").exists()
-    (tmp_path / "c.npz").write_bytes(b"of another solve")
+def test_checkpoints(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    p = counted(training(*teacher(14), 2), {"h": 3})
+    path = tmp_path / "n.npz"
+    out = CellsEngine(checkpoint=path).solve(p, Limits(nodes=1))
+    assert out.status is Status.LIMIT
+    assert path.exists()
+    again = CellsEngine(checkpoint=path).solve(p, Limits())
+    assert again.status is Status.OPTIMAL
+    assert again.objective == pytest.approx(CellsEngine().solve(p, Limits()).objective, rel=2e-6)
+    assert not path.exists()
+    path.write_bytes(b"of another solve")
     with pytest.raises(CheckpointError):
-        CellsEngine(checkpoint=tmp_path / "c.npz").solve(p, Limits())
+        CellsEngine(checkpoint=path).solve(p, Limits())
 
 
 def test_only_as_many_supports_as_are_needed() -> None:

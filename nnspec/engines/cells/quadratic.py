@@ -244,7 +244,7 @@ def bounded(size: int, lower: np.ndarray, q: np.ndarray, rss: float, rows: np.nd
     multipliers = np.zeros(size + 1)
     active = np.zeros(size + 1, dtype=np.int64)
     best = -np.inf
-    for attempt in range(2 if exact else 1):
+    for _ in range(2 if exact else 1):
         work_lower = lower[:size, :size].copy()
         work_q = q[:size].copy()
         base = rss

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from nnspec.engines.cells.interior import STUCK
 from nnspec.engines.cells.interior import minimise as linked_minimise
 from nnspec.engines.cells.model import SQUARED, CellProblem
 from nnspec.engines.cells.proof.bounds import Signs
@@ -21,8 +22,9 @@ minimise: Any = linked_minimise.dispatcher
 
 Pieces = list[tuple[int, tuple[int, ...]]]  # a path's samples that are not given up
 
-STEEP = 1e4
-"""Largest multipliers, per sample, of boxes that do not contain 0: see `form.STEEP`."""
+STEEP = (1e4, np.inf)
+"""Largest multipliers, per sample, of boxes that do not contain 0: see `form.STEEP`. The second is tried where the
+method does not get on."""
 
 EQUATION = 1e-10
 """kappa of the rows of equations, see `form.FIXED`."""
@@ -209,8 +211,8 @@ class Duals:
                 continue
             if output == 0.0 or not hidden.any():
                 continue
-            block = np.zeros((len(hidden), self.size))
-            block[:, place] = np.sqrt(hidden)[:, None] * self.to_theta[k]
+            block = np.zeros((int(np.count_nonzero(hidden)), self.size))  # the same weights decay in all neurons
+            block[:, place] = np.sqrt(hidden[hidden > 0])[:, None] * self.to_theta[k][hidden > 0]
             size = max(float(np.abs(block).max()), 1e-300)
             blocks.append(block / size)
             nu.append(2.0 * np.sqrt(output) * size / self.scale)
@@ -254,8 +256,9 @@ class Duals:
         rows = np.ascontiguousarray(np.vstack(a))
         goals = np.concatenate([*ys, zeros(len(pattern)), box_rhs])
         los += [zeros(len(pattern)), np.where(equal, -inf, 0.0)]
-        his += [np.full(len(pattern), inf), np.where((box_rhs > 0.0) & ~equal, STEEP * max(n, 1), inf)]
+        his += [np.full(len(pattern), inf), np.full(len(boxes), inf)]
         lo, hi = np.concatenate(los), np.concatenate(his)
+        away = len(hi) - len(boxes) + np.flatnonzero((box_rhs > 0.0) & ~equal)
         kappas += [zeros(len(pattern)), np.where(equal, EQUATION, 0.0)]
         kappa_all = np.concatenate(kappas)
         m = len(goals)
@@ -266,8 +269,12 @@ class Duals:
         lower, q, rho = 1e-9 * np.eye(self.size), zeros(self.size), np.array(nu, dtype=float)
         z, u, g = zeros(self.size), zeros(m), zeros(norms.shape[:2])
         cutoff, goal = wanted + closer * max(abs(wanted), 1e-4), 1e-9 if leaf or closer > 1e-6 else -0.02
-        _, bound = minimise(self.size, lower, q, 0.0, rows, goals, lo, hi, kappa_all, m, norms, rho, self.reach, cutoff,
-                            goal, z, u, g, zeros(self.size))  # fmt: skip
+        for steep in STEEP:
+            hi[away] = steep * max(n, 1)
+            status, bound = minimise(self.size, lower, q, 0.0, rows, goals, lo, hi, kappa_all, m, norms, rho,
+                                     self.reach, cutoff, goal, z, u, g, zeros(self.size))  # fmt: skip
+            if status != STUCK or not len(away):
+                break
         if bound < wanted - 1e-6 * abs(wanted) - 1e-12 or not np.all(np.isfinite(u)):
             return None, z
         u = self._balanced(rows, goals, lo, hi, kappa_all, u, norms, g)
@@ -324,7 +331,7 @@ class Duals:
             if output > 0 and inside.any():
                 own, most = norms_left.pop(0)
                 size = most * self.scale / (2.0 * np.sqrt(output))
-                one[inside] = self.scale * own[inside] / (2.0 * np.sqrt(hidden[inside]) * size)
+                one[inside] = self.scale * own / (2.0 * np.sqrt(hidden[inside]) * size)
                 square = float(np.sum(hidden * one**2))
                 if square > output * (1.0 - 1e-14):
                     one *= np.sqrt(output / square) * (1.0 - 1e-14)

@@ -490,3 +490,45 @@ def test_step_neurons_with_room(written, monkeypatch: pytest.MonkeyPatch) -> Non
     forged["strict"] = 0.0
     with pytest.raises(EvidenceError):
         verify(rewrite(path, forged))
+
+
+def anything(seed: int):  # type: ignore[no-untyped-def]
+    """A random problem: all losses, activations, boxes and kinds of data that the files are for."""
+    if seed % 4 == 0:
+        return random_problem(seed)
+    r = np.random.RandomState(seed)
+    kind = (*LOSSES, "errors")[seed % 10]
+    activation = ACTIVATIONS[r.randint(0, 3 if kind == "max_error" else 6)]
+    n, d, shape = r.randint(3, 7), r.randint(1, 3), r.randint(0, 3)
+    x = r.uniform(-1, 1, (n, d)) if shape == 0 else r.randint(-1, 2, (n, d)).astype(float)
+    if shape == 2:
+        x = 5.0 + np.outer(r.randint(0, 4, n), np.arange(1, d + 1)).astype(float)
+    y = (r.rand(n) < 0.5) * 1.0 if "hinge" in kind or kind == "errors" else np.round(r.randn(n), 2)
+    sizes = {"weights": (0.5, 4), "biases": (1, 4), "outputs": (0.5, 4), "output_bias": (0.3, 4)}
+    boxes = {} if r.rand() < 0.4 else {name: float(r.choice(some)) for name, some in sizes.items()}
+    decays = activation in ACTIVATIONS[:3] and kind not in ("max_error", "errors")
+    return training(x, y, 1 + (r.rand() < 0.4), activation, kind, q=0.3, margin=0.1 if kind == "errors" else 1.0,
+                    delta=0.5, decay=float(r.choice([0.0, 0.01, 0.2])) if decays else 0.0, **boxes,
+                    counts=None if r.rand() < 0.5 else r.randint(1, 4, n).astype(float))  # fmt: skip
+
+
+@pytest.mark.long
+def test_random_problems(tmp_path: Path) -> None:
+    """What is proven is nearly always written, and what is written is accepted."""
+    done = unwritten = 0
+    for seed in range(3000, 3300):
+        p = anything(seed)
+        path = tmp_path / f"{seed}.gz"
+        out = CellsEngine(evidence=path).solve(p, Limits(threads=1, nodes=300_000))
+        if out.status is not Status.OPTIMAL:
+            continue
+        done += 1
+        if out.messages:
+            assert "no evidence file" in out.messages[0]
+            unwritten += 1
+            continue
+        report = verify(path, p)
+        assert report.bound <= report.objective
+        assert report.objective - report.bound <= 3e-6 * max(1.0, out.objective)
+    assert done > 200
+    assert unwritten <= 0.03 * done

@@ -89,7 +89,7 @@ def _solve(problem: Problem, cells: CellProblem, limits: Limits, start: tuple[Po
            on_progress: OnProgress | None, stop: threading.Event | None, path: str | Path | None,
            checkpoint: str | Path | None) -> Outcome:  # fmt: skip
     from nnspec.engines.cells.checkpoint import fingerprint, load, save
-    from nnspec.engines.cells.claims import PartProof, all_signs, raw_proofs
+    from nnspec.engines.cells.claims import plain_proof
     from nnspec.engines.cells.driver import Search, Stopped
     from nnspec.engines.cells.normal import REACH, denormalise, normalise, renormalise
 
@@ -97,7 +97,7 @@ def _solve(problem: Problem, cells: CellProblem, limits: Limits, start: tuple[Po
     normal = normalise(cells)
 
     def units(value: float) -> float:
-        return cells.offset + cells.scale * normal.unit_loss * (value + normal.merged)
+        return cells.offset + cells.scale * normal.unit_loss * value
 
     best: list[tuple[float, Point]] = []
     told = [-float("inf"), -float("inf")]
@@ -157,8 +157,7 @@ def _solve(problem: Problem, cells: CellProblem, limits: Limits, start: tuple[Po
     if not search.enough:
         messages = ("the memory limit leaves no room for the cells of the first samples",)
     if path is not None and status is Status.OPTIMAL:
-        raw = raw_proofs(search.state, normal.groups, normal.unit_loss * normal.constants, normal.unit_loss)
-        proof = PartProof(all_signs(cells.neurons), *raw)
+        proof = plain_proof(search.state, cells.neurons, normal.unit_loss)
         message = _write(path, problem, cells, [proof], point, value, evidence)
         messages = () if message is None else (message,)
     return Outcome(status, point, value, bound, time.monotonic() - began, search.state.nodes, "cells",

@@ -31,7 +31,8 @@ from nnspec.engines.cells.traverse import make_cones
 from nnspec.engines.cells.work import Effort, Visit
 
 ROUNDING = 4e-15
-"""See `normal.ROUNDING`."""
+"""Backward error of the triangular factor per unit of row size, times the root of the number of rotations: a row of
+size s costs at most ROUNDING * s * sqrt(N) * |z| in a residual."""
 
 SLOWER = 20
 """Nodes of this search cost about so many of the others': budgets of nodes are divided by it."""

@@ -1,7 +1,7 @@
 """The compiled code behind one interface: what the driver needs of it, for the problem's class of losses.
 
-A class of losses is a module with `loss_of` and `bound_of` (see `loss`, `squared`, `piecewise`); `kernel_for` chooses
-it. A new one needs no change elsewhere in the search.
+A class of losses is a module with `loss_of` and `bound_of` (see `loss`, `piecewise`); `kernel_for` chooses it.
+A new one needs no change elsewhere in the search.
 """
 
 # mypy: disable-error-code="arg-type,call-arg"
@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from nnspec.engines.cells import piecewise, squared
+from nnspec.engines.cells import piecewise
 from nnspec.engines.cells.instance import Instance, Subtree
 from nnspec.engines.cells.local import descend, multistart, within
 from nnspec.engines.cells.loss import Samples, network_loss
@@ -103,4 +103,4 @@ class Kernel:
 
 
 def kernel_for(normal: Normal, neurons: int, control: np.ndarray) -> Kernel:
-    return Kernel(normal, neurons, control, squared if normal.squared else piecewise)
+    return Kernel(normal, neurons, control, piecewise)

@@ -8,7 +8,7 @@ A class of losses is two NamedTuples and the bodies of the generic functions bel
   pattern on the t samples of the path, whose order differs from branch to branch. `begin`, `child`, `enter` and
   `inner` bound the loss on these samples from below, `margin` says by how much rounding may have raised such a bound.
 
-`squared` and `piecewise` are the examples; `kernels` lists the classes. A row is the linear form of a sample's output
+`piecewise` is the example. A row is the linear form of a sample's output
 over theta = (theta_1, ..., theta_H, c) for the pieces that the neurons have.
 """
 

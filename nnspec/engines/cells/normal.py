@@ -1,10 +1,8 @@
-"""From a CellProblem to the arrays of the kernels: duplicates merged, data centred and scaled to size 1, order free.
+"""From a CellProblem to the arrays of the kernels: data centred and scaled to size 1, order free.
 
 Inputs become (x - shift) / size per column, targets (y - level) / unit, so that rounding margins are stated once, for
 data of size 1. theta and the boxes change with it: w'_j = wn_j unit / size_j, b' = unit bn - w'.shift, c = level +
 unit cn; a box stays a set of linear rows. Without a hidden bias there is no shift, without an output bias no level.
-
-Squared losses merge samples with equal inputs: sum_m a_m (f - y_m)^2 = a (f - mean)^2 + constant with a = sum a_m.
 """
 
 from __future__ import annotations
@@ -13,29 +11,23 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nnspec.engines.cells.model import SQUARED, CellProblem
+from nnspec.engines.cells.model import CellProblem
 
 REACH = 1e4
 """In normalised data the proof speaks of networks with |theta| <= REACH: rounding margins need some such bound, and
 weights 10^4 times the size of the data are none that a float network should have. Boxes tighten it."""
 
-ROUNDING = 4e-15
-"""Backward error of the triangular factor per unit of row size, times the root of the number of rotations: a row of
-size s costs at most ROUNDING * s * sqrt(N) * |theta| in a residual."""
-
-
 @dataclass(frozen=True, eq=False)
 class Normal:
-    """Samples (M, ...) in normalised units, any order. loss = unit_loss * (normalised loss + constant)."""
+    """Samples (M, ...) in normalised units, any order. loss = unit_loss * (normalised loss)."""
 
-    features: np.ndarray  # (S, M, p), times the root of the multiplicity for squared losses
+    features: np.ndarray  # (S, M, p)
     cuts: np.ndarray  # (M, S - 1, r)
     constant: np.ndarray  # (M,)
     y: np.ndarray  # (M,)
     lo: np.ndarray  # (M,) slopes of a piecewise-linear loss max(lo r, hi r), multiplicities included
     hi: np.ndarray
     largest: bool  # the loss is the largest of the samples' instead of their sum
-    squared: bool
     z: np.ndarray  # (M, r): the first cut, whose independent rows make the basis
     box: np.ndarray  # (H, 2, m, p)
     box_rhs: np.ndarray  # (H, 2, m)
@@ -47,18 +39,11 @@ class Normal:
     size: np.ndarray
     level: float
     unit: float
-    merged: float  # constant of the merged duplicates
     unit_loss: float
-    groups: tuple[tuple[int, ...], ...]  # the original samples of each one
-    constants: np.ndarray  # (M,) what merging took out of each one's loss
 
     @property
     def samples(self) -> int:
         return int(self.y.shape[0])
-
-    def unit_loss_raw(self, index: list[int], value: float) -> float:
-        """A normalised loss on the samples `index` in the problem's units, merged duplicates included."""
-        return self.unit_loss * (value + float(self.constants[index].sum()))
 
 
 def normalise(problem: CellProblem) -> Normal:
@@ -69,7 +54,6 @@ def normalise(problem: CellProblem) -> Normal:
     size = np.abs(x).max(axis=0)
     size[size <= 1e-9 * np.maximum(1.0, np.abs(shift))] = 1.0
     x = x / size
-    squared = problem.kind in SQUARED
     regression = problem.kind != "hinge"
     free_bias = problem.c_hi > problem.c_lo
     level = float(np.average(problem.y, weights=problem.weights)) if free_bias and regression else 0.0
@@ -77,18 +61,7 @@ def normalise(problem: CellProblem) -> Normal:
     unit = float(np.abs(y).max()) if regression else 1.0
     unit = unit if unit > 0 else 1.0
     y = y / unit
-    # exact duplicates by their original coordinates
-    _, first, groups = np.unique(problem.x, axis=0, return_index=True, return_inverse=True)
-    groups = groups.reshape(-1)
-    members: tuple[tuple[int, ...], ...] = tuple((i,) for i in range(len(y)))
-    constants: np.ndarray = np.zeros(len(y))
     weights = problem.weights / problem.weights.max()
-    if squared:
-        total = np.bincount(groups, weights)
-        mean = np.bincount(groups, weights * y) / total
-        constants = np.bincount(groups, weights * (y - mean[groups]) ** 2)
-        members = tuple(tuple(int(i) for i in np.flatnonzero(groups == g)) for g in range(len(first)))
-        x, y, weights = x[first], mean, total
     lo, hi = -weights, weights
     if problem.kind == "pinball":
         lo, hi = weights * (problem.quantile - 1.0), weights * problem.quantile
@@ -97,9 +70,8 @@ def normalise(problem: CellProblem) -> Normal:
     ones = np.ones((len(x), 1))
     z = np.hstack([x, ones]) if biased else x
     alpha = {"relu": 0.0, "abs": -1.0}.get(problem.activation.kind, problem.activation.alpha)
-    root = np.sqrt(weights) if squared else np.ones(len(x))
-    features = np.stack([alpha * z, z]) * root[None, :, None]
-    constant = root if problem.output.bias is not None else np.zeros(len(x))
+    features = np.stack([alpha * z, z])
+    constant = np.ones(len(x)) if problem.output.bias is not None else np.zeros(len(x))
     if problem.kind == "hinge":  # max(0, M - s o): the row s o against M
         features, constant, y = features * y[None, :, None], constant * y, np.full(len(x), problem.margin)
     box, box_rhs, mask = _box_rows(problem, shift, size, unit, biased)
@@ -108,11 +80,9 @@ def normalise(problem: CellProblem) -> Normal:
     symmetric = same(problem.lo) and same(problem.hi) and same(problem.out_lo) and same(problem.out_hi)
     # abs(z) = abs(-z): half of the patterns, if the boxes are symmetric
     flip = problem.activation.kind == "abs" and bool(np.all(problem.lo == -problem.hi))
-    power = unit**2 if squared else unit
-    return Normal(features, z[:, None, :].copy(), constant.copy(), y * root, lo, hi,
-                  problem.kind == "max_error", squared, z, box, box_rhs, output_box, mask,
-                  symmetric, flip, shift, size, level, unit,
-                  float(constants.sum()), power * float(problem.weights.max()), members, constants)  # fmt: skip
+    return Normal(features, z[:, None, :].copy(), constant, y, lo, hi, problem.kind == "max_error", z, box, box_rhs,
+                  output_box, mask, symmetric, flip, shift, size, level, unit,
+                  unit * float(problem.weights.max()))  # fmt: skip
 
 
 def _box_rows(problem: CellProblem, shift: np.ndarray, size: np.ndarray, unit: float, biased: bool

@@ -61,23 +61,6 @@ def absorb(lower: np.ndarray, q: np.ndarray, row: np.ndarray, target: float) -> 
 
 
 @compiled
-def increment(lower: np.ndarray, q: np.ndarray, row: np.ndarray, target: float, z: np.ndarray) -> float:
-    """By how much the residual sum of squares would grow: (y - z.q)^2 / (1 + z.z) with L z = row."""
-    n = q.shape[0]
-    residual = target
-    norm = 1.0
-    for j in range(n):
-        value = row[j]
-        for i in range(j):
-            value -= lower[j, i] * z[i]
-        value /= lower[j, j]
-        z[j] = value
-        residual -= value * q[j]
-        norm += value * value
-    return residual * residual / norm
-
-
-@compiled
 def back_substitute(lower: np.ndarray, q: np.ndarray, theta: np.ndarray) -> None:
     """theta with L' theta = q."""
     n = q.shape[0]

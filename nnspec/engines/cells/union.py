@@ -19,7 +19,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from nnspec.engines.cells.checkpoint import load, save
-from nnspec.engines.cells.claims import PartProof, all_signs, raw_proofs
+from nnspec.engines.cells.claims import PartProof, plain_proof, raw_proofs
 from nnspec.engines.cells.convex import ConvexSearch
 from nnspec.engines.cells.driver import Search, State, Stopped
 from nnspec.engines.cells.duplicates import Merged, merge
@@ -75,10 +75,10 @@ class SupportPart:
         return self.cells.scale * self.normal.unit_loss
 
     def value(self, loss: float) -> float:
-        return self.cells.offset + self.unit * (loss + self.normal.merged)
+        return self.cells.offset + self.unit * loss
 
     def loss(self, value: float) -> float:
-        return (value - self.cells.offset) / self.unit - self.normal.merged
+        return (value - self.cells.offset) / self.unit
 
     def point(self, state: State) -> Point | None:
         if state.best is None:
@@ -89,9 +89,7 @@ class SupportPart:
         """Local search is quicker than to tell what a network means for each support."""
 
     def proof(self) -> PartProof:
-        n, signs = self.normal, all_signs(int(self.support.used.sum()))
-        raw = raw_proofs(self.search.state, n.groups, n.unit_loss * n.constants, n.unit_loss)
-        return PartProof(signs, *raw, self.support)
+        return plain_proof(self.search.state, int(self.support.used.sum()), self.normal.unit_loss, self.support)
 
 
 @dataclass(eq=False)

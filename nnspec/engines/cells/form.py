@@ -369,7 +369,10 @@ def _cone(cuts: np.ndarray, half_space: np.ndarray) -> tuple[np.ndarray, np.ndar
     rows = np.vstack([cuts.reshape(-1, p), half_space])
     u, s, vt = np.linalg.svd(rows, full_matrices=False)
     r = max(1, int(np.sum(s > 1e-9 * s[0])))
-    u = u[:, :r]
+    u = u[:, :r].copy()
+    empty = ~np.any(rows, axis=1)
+    if not np.all(empty):
+        u[empty] = 0.0  # a sample at the origin, see `cone_coordinates`
     norm = np.linalg.norm(u, axis=1, keepdims=True)
     u = u / np.where(norm > 0, norm, 1.0)
     return u[: n * each].reshape(n, each, -1), u[n * each :], vt[:r].T / s[:r]

@@ -61,10 +61,16 @@ def independent(rows: np.ndarray, rank: int) -> list[int] | None:
 
 
 def cone_coordinates(z: np.ndarray) -> np.ndarray:
-    """The rows z in an orthonormal basis of the column space, each of length 1: same signs, better conditioned."""
+    """The rows z in an orthonormal basis of the column space, each of length 1: same signs, better conditioned.
+
+    A row of zeros stays one, whose sample has no side; the factor has rounding errors in its place.
+    """
     u, s, _ = np.linalg.svd(z, full_matrices=False)
     rank = max(1, int(np.sum(s > 1e-9 * s[0])))
-    coordinates = u[:, :rank]
+    coordinates = u[:, :rank].copy()
+    empty = ~np.any(z, axis=1)
+    if not np.all(empty):
+        coordinates[empty] = 0.0
     norm = np.linalg.norm(coordinates, axis=1, keepdims=True)
     return coordinates / np.where(norm > 0, norm, 1.0)
 

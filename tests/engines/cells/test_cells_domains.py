@@ -119,6 +119,17 @@ def test_boxes_that_are_bounded_on_one_side() -> None:
     assert out.objective == pytest.approx(float(np.sum((0.5 * (x[:, 0] + 1.0) + 2.0 * x[:, 0]) ** 2)), rel=1e-6)
 
 
+@pytest.mark.parametrize("activation", ["relu", "abs", "hardtanh"])
+@pytest.mark.parametrize("kind", ["sae", "huber"])
+def test_a_sample_at_the_origin_without_biases(activation: str, kind: str) -> None:
+    """Its output is the output bias, whatever the weights are."""
+    x, y = np.array([[0.0, 0.0], [-1.0, 1.0], [-1.0, -1.0], [1.0, 0.0]]), np.array([0.5, -1.0, 1.0, 0.2])
+    p = training(x, y, 2, activation, kind, 2.0, 2.0, 2.0, 2.0, bias=False, delta=0.5)
+    out = ENGINE.solve(p, Limits(threads=1))
+    assert out.status is Status.OPTIMAL
+    agree(p, out, SolverEngine("scip").solve(p, Limits(threads=1, time=1.0)))
+
+
 def test_the_usual_boxes_need_no_further_unknowns() -> None:
     x, y = teacher(6)
     assert not recognise(training(x, y, 2, kind="sae", weights=1.0, outputs=2.0)).general

@@ -9,6 +9,8 @@ import pytest
 from cells_models import INF, agree, boxed, teacher, training
 
 from nnspec.engines.cells import CellsEngine
+from nnspec.engines.cells.form import build, make, sign_vectors
+from nnspec.engines.cells.instance import cone_coordinates
 from nnspec.engines.cells.model import recognise
 from nnspec.engines.interface import Limits, Status
 from nnspec.engines.solver.engine import SolverEngine
@@ -128,6 +130,14 @@ def test_a_sample_at_the_origin_without_biases(activation: str, kind: str) -> No
     out = ENGINE.solve(p, Limits(threads=1))
     assert out.status is Status.OPTIMAL
     agree(p, out, SolverEngine("scip").solve(p, Limits(threads=1, time=1.0)))
+
+
+def test_the_origin_is_no_direction() -> None:
+    p = recognise(training([[0.0, 0.0], [-1.0, 1.0], [-1.0, -1.0]], [0.5, -1.0, 1.0], 1, "hardtanh", bias=False))
+    form = make(p, sign_vectors(p)[0])
+    doll = build(form, cone_coordinates(form.inputs), [0, 1, 2], [0.0] * 4)
+    assert doll.index[-1] == 0  # the first two are independent
+    assert not np.any(cone_coordinates(form.inputs)[0])
 
 
 def test_the_usual_boxes_need_no_further_unknowns() -> None:

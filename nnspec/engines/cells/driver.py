@@ -38,8 +38,10 @@ BUDGET_NODES = 400_000
 
 
 def polytope_room(r: int) -> int:
-    """Vertices that a polytope of cones in dimension r may have: more than nearly all cells of arrangements need."""
-    return {1: 4, 2: 4, 3: 64, 4: 160, 5: 400}.get(r, 1500 if r < 8 else 4000)
+    """Vertices that a polytope of cones in dimension r may have: more than nearly all cells of arrangements need, but
+    from r = 9 on those of a simplex: there, looking for patterns that do not exist costs more than they do, see
+    docs/cells.md."""
+    return {1: 4, 2: 4, 3: 64, 4: 160, 5: 400, 6: 1500, 7: 400, 8: 400}.get(r, r + 1)
 
 
 class Stopped(Exception):

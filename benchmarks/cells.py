@@ -35,13 +35,18 @@ INSTANCES = {
     "huber30": ("N=30, d=2, H=2, huber", 60), "squared30": ("N=30, d=2, H=2, squared hinge", 60),
     "iris1": ("Iris, four features, H=1, sse", 20), "iris2": ("Iris, four features, H=2, sse", 600),
 }  # fmt: skip
+STRETCH = {
+    "n1000": ("N=1000, d=2, H=2, sse", 600), "noisy": ("283 noisy 0/1 targets, d=3, H=2, sse", 600),
+    "iris3": ("Iris, four features, H=3, sse", 600),
+}  # fmt: skip
+"""As far as it goes; only when named."""
 GENERAL = {"decay12": (12, 2), "decay12h3": (12, 3), "decayxor": (4, 2), "decay30": (30, 2), "huber30": (30, 2),
            "squared30": (30, 2)}  # fmt: skip
 """Samples and neurons of the instances of the general search."""
 TEACHERS = {
     "n30": (30, 2, 2, "sse"), "n100": (100, 2, 2, "sse"), "n30d4": (30, 4, 2, "sse"), "n12h3": (12, 2, 3, "sse"),
     "n30l1": (30, 2, 2, "sae"), "n15": (15, 2, 2, "sse"), "n20": (20, 2, 2, "sse"), "n25": (25, 2, 2, "sse"),
-    "n60h1": (60, 2, 1, "sse"), "n20l1": (20, 2, 2, "sae"), "n15d4": (15, 4, 2, "sse"),
+    "n60h1": (60, 2, 1, "sse"), "n20l1": (20, 2, 2, "sae"), "n15d4": (15, 4, 2, "sse"), "n1000": (1000, 2, 2, "sse"),
 }  # fmt: skip
 COMPARED = ("n60h1", "n15", "n20", "n25", "n30", "n20l1", "n30l1", "n12h3", "n15d4")
 
@@ -52,12 +57,17 @@ def instance(name: str) -> tuple[np.ndarray, np.ndarray, int, str, str]:
         r = np.random.RandomState(0)
         x = np.vstack([r.randn(350, 2), r.randn(350, 2) + np.array([[1.5, 0.0]])])
         return x, np.repeat([0.0, 1.0], 350), 2, "step", "errors"
-    if name in ("petal", "iris1", "iris2"):
+    if name == "noisy":  # like a survival study: age, year, findings
+        r = np.random.RandomState(3)
+        x = np.column_stack([r.uniform(30, 80, 283), r.uniform(58, 69, 283), r.poisson(3.0, 283)]).astype(float)
+        chance = 1.0 / (1.0 + np.exp(1.5 - 0.02 * (x[:, 0] - 50) - 0.25 * x[:, 2]))
+        return (x - x.mean(0)) / x.std(0), (r.uniform(size=283) < chance) * 1.0, 2, "relu", "sse"
+    if name in ("petal", "iris1", "iris2", "iris3"):
         from sklearn.datasets import load_iris
 
         x, label = load_iris(return_X_y=True)
         x = x[:, 2:] if name == "petal" else x
-        return (x - x.mean(0)) / x.std(0), (label == 1) * 1.0, 1 if name == "iris1" else 2, "relu", "sse"
+        return (x - x.mean(0)) / x.std(0), (label == 1) * 1.0, {"iris1": 1, "iris3": 3}.get(name, 2), "relu", "sse"
     if name == "decayxor":
         corners = np.array([[-1, -1], [-1, 1], [1, -1], [1, 1]], dtype=float)
         return corners, -corners[:, 0] * corners[:, 1], 2, "relu", "sse"
@@ -217,7 +227,7 @@ def told(name: str, what: str, run: dict[str, object], more: str = "") -> None:
 
 def table(names: list[str], limit: float, cold: bool) -> None:
     for name in names or list(INSTANCES):
-        title, target = INSTANCES[name]
+        title, target = (INSTANCES | STRETCH)[name]
         print(f"# {title}: at most {target} s")
         if cold:
             told(name, "first run", run_nnspec(name, limit, cold=True))

@@ -81,6 +81,8 @@ class Search:
     report: Callable[[State, float], None] | None = None
     memory: float | None = None  # bytes for the polytopes of all threads
     ceiling: float = np.inf  # a loss that is had elsewhere: only networks below it matter
+    pause: float = np.inf  # `run` may come back once its bound is above this; the next call goes on
+    finished: bool = False
     step: int = 0
     strong: int = 2
     state: State = field(default_factory=State)
@@ -110,7 +112,11 @@ class Search:
 
     # -- the whole problem -----------------------------------------------------------------------------------------
     def run(self) -> float:
-        """Solve; the proven lower bound (of the normalised loss). Raises Stopped with the state kept."""
+        """Solve, or go on until the bound is above `pause`; the proven lower bound (of the normalised loss).
+
+        Raises Stopped with the state kept.
+        """
+        self.finished = True
         over = threading.Event()
         watcher = threading.Thread(target=self.watch, args=(over,), daemon=True)
         watcher.start()
@@ -146,7 +152,7 @@ class Search:
         if not s.order:
             s.order = self.seed_order()
             s.proven = [0.0] * (len(s.order) + 1)
-        last_proven = 0
+        last_proven = s.proofs[-1][0] if s.proofs else 0
         while True:
             n = len(s.order)
             whole = n == self.normal.samples
@@ -181,6 +187,10 @@ class Search:
                 self.tell(bound)
                 top = min(s.best_loss, self.ceiling)
                 if bound >= top - max(self.gap * top, self.gap_absolute):
+                    return bound
+                if bound > self.pause:
+                    self.finished = False
+                    self.grow()
                     return bound
             self.check()
             self.grow()

@@ -1,9 +1,9 @@
 """The best of several restricted problems, each searched for networks below the incumbent of all: supports under limits
 on numbers of weights (see `supports`), and the signs of the output weights in the general search (see `form`).
 
-The bound of the whole is the least of the restrictions' bounds. Each begins with a local search; then they are proven
-in the order of what it found, so that most of them are cut by the incumbent of another one while their subsets of the
-samples grow.
+The bound of the whole is the least of the restrictions' bounds. Each begins with a local search; then the one with the
+least bound goes on, a subset of the samples at a time, so that the bound of the whole grows and most of them are cut by
+the incumbent of another one.
 """
 
 from __future__ import annotations
@@ -232,8 +232,13 @@ class Union:
                     part.search.first()
                 self.report(part, part.search.state, 0.0)
                 part.search.check()
-            for part in sorted(self.parts, key=lambda p: p.value(p.search.state.best_loss)):
+            left = sorted(self.parts, key=lambda p: p.value(p.search.state.best_loss))
+            while left:  # the one with the least bound goes on until another one has that
+                part = min(left, key=lambda p: p.bound)
+                part.search.pause = part.loss(min((p.bound for p in left if p is not part), default=np.inf))
                 self.prove(part)
+                if part.search.finished:
+                    left.remove(part)
         except Stopped as reason:
             status = Status.INTERRUPTED if str(reason) == "stop" else Status.LIMIT
             if str(reason) == "memory":
@@ -253,9 +258,11 @@ class Union:
                        evidence=evidence, messages=messages)  # fmt: skip
 
     def prove(self, part: Part) -> None:
-        """Search one part for networks below the incumbent; raises Stopped with its bound kept."""
+        """Search one part for networks below the incumbent, at most until it pauses; raises Stopped with its bound
+        kept."""
         search = part.search
         search.ceiling = part.loss(self.best)
+        search.finished = True
         if search.ceiling <= 0.0:  # its price alone, or what its duplicates cost, is not below the incumbent
             return
         if proven(self.best, part.bound, self.limits.gap):  # before a checkpoint

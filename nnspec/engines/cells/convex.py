@@ -57,7 +57,7 @@ class Convex:
         f = self.form
         return Rows(np.ascontiguousarray(f.features[:, :, index]), f.base[index],
                     np.ascontiguousarray(f.cuts[:, index]), f.y[index], f.lo[index], f.hi[index], f.kappa[index],
-                    np.arange(len(index)),
+                    np.arange(len(index)), f.group[index],
                     np.ones(len(index), dtype=np.int64) if suffix is None else suffix.copy())  # fmt: skip
 
     def loss(self, z: np.ndarray, signs: int, index: np.ndarray) -> float:
@@ -105,7 +105,7 @@ class Convex:
                found: Found) -> int:  # fmt: skip
         """The tree below a prefix."""
         f = self.form
-        frame = Frame(f.squared, doll.proven, f.alike, f.flip, f.strict, gap, gap_absolute, self.margin())
+        frame = Frame(f.squared, doll.proven, f.alike, f.flip, f.twins, f.strict, gap, gap_absolute, self.margin())
         cones = make_cones(doll.cone.copy(), doll.eps.copy(), doll.inverse, len(f.half_space), doll.basis, f.neurons,
                            room)  # fmt: skip
         return int(search_convex(self.rows(doll.index, doll.suffix), cones, self.price, frame, prefix, budget,

@@ -11,6 +11,7 @@ units would have; objective = offset + unit * (loss + penalty of z).
 
 from __future__ import annotations
 
+import functools
 import itertools
 from dataclasses import dataclass
 
@@ -80,6 +81,16 @@ class Form:
     @property
     def samples(self) -> int:
         return int(self.y.shape[0])
+
+    @functools.cached_property
+    def group(self) -> np.ndarray:
+        """(N,): equal numbers for samples with equal inputs."""
+        return np.asarray(np.unique(self.problem.x, axis=0, return_inverse=True)[1]).reshape(-1)
+
+    @property
+    def twins(self) -> bool:
+        """Whether there are samples with equal inputs."""
+        return int(self.group.max(initial=-1)) + 1 < self.samples
 
     @property
     def neurons(self) -> int:

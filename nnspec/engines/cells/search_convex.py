@@ -54,6 +54,7 @@ class Rows(NamedTuple):
     """The samples. A pattern's output is (base + sum of the neurons' features) z; see `interior` for the losses.
 
     features (H, S, n, P), base (n, P), cuts (H, n, S - 1, Q), y, lo, hi, kappa (n,), ids (n,): the samples' names.
+    group (n,): equal for samples with equal inputs, which no network treats differently.
     suffix (n,): a sample is in the subset of m samples that proven[m] bounds if suffix <= m.
 
     A network has Q >= P numbers: its first P are z, the others (step, sign) only say which side each sample is on.
@@ -67,6 +68,7 @@ class Rows(NamedTuple):
     hi: np.ndarray
     kappa: np.ndarray
     ids: np.ndarray
+    group: np.ndarray
     suffix: np.ndarray
 
 
@@ -92,13 +94,15 @@ class Price(NamedTuple):
 
 class Frame(NamedTuple):
     """What holds in the whole tree. alike (H,): neuron k may be exchanged with k - 1; flip: the first sample may be
-    taken to be above every neuron's first cut; strict: samples count as on a side only if they can be there by so much
-    (0: by -eps); margin (2,): rounding of sums of squares, a + b sqrt(value)."""
+    taken to be above every neuron's first cut; twins: there are samples with equal inputs; strict: samples count as on
+    a side only if they can be there by so much (0: by -eps); margin (2,): rounding of sums of squares, a + b
+    sqrt(value)."""
 
     squared: bool
     proven: np.ndarray
     alike: np.ndarray
     flip: bool
+    twins: bool
     strict: float
     gap: float
     gap_absolute: float
@@ -304,6 +308,18 @@ def put_facets(t: int, neurons: int, pieces: int, every: bool, cuts: np.ndarray,
 
 
 @compiled
+def same_pieces(t: int, i: int, group: np.ndarray, chosen: np.ndarray, allowed: np.ndarray) -> None:
+    """Leave in `allowed` only the pieces that a sample with the inputs of sample i has among the first t, if there is
+    one. Polytopes are a little too large to tell, and the problem of such a pattern has no interior."""
+    for s in range(t):
+        if group[s] == group[i]:
+            for k in range(allowed.shape[0]):
+                for m in range(allowed.shape[1]):
+                    allowed[k, m] = allowed[k, m] and m == chosen[s, k]
+            return
+
+
+@compiled
 def children_of(t: int, i: int, pieces: int, penalised: bool, cutoff: float, rows: Rows, cones: Cones, frame: Frame,
                 path: Path, allowed: np.ndarray, piece: np.ndarray, row: np.ndarray, work: np.ndarray,
                 codes: np.ndarray, bounds: np.ndarray, keys: np.ndarray) -> tuple[int, float]:  # fmt: skip
@@ -312,6 +328,8 @@ def children_of(t: int, i: int, pieces: int, penalised: bool, cutoff: float, row
     combos = pieces**neurons
     for k in range(neurons):
         pieces_allowed(t, i, k, pieces, frame.strict, cones, allowed)
+    if frame.twins:
+        same_pieces(t, i, rows.group, path.chosen, allowed)
     rest = frame.proven[min(path.left[t], rows.suffix[i] - 1)]
     count = 0
     effort = 0.0
@@ -380,7 +398,8 @@ def best_square(t: int, pieces: int, penalised: bool, cutoff: float, rows: Rows,
     combos = pieces**neurons
     features, base, y, suffix = rows.features, rows.base, rows.y, rows.suffix
     lower, centre, centre_free, equal = path.lower, path.centre, path.centre_free, path.equal
-    proven, alike, strict = frame.proven, frame.alike, frame.strict
+    proven, alike, strict, twins = frame.proven, frame.alike, frame.strict, frame.twins
+    group, chosen = rows.group, path.chosen
     cuts, eps, vertices, counts, pointer = cones.cuts, cones.eps, cones.vertices, cones.counts, cones.pointer
     below, own_bound, free_bound, left = path.below[t], path.own[t], path.free[t], path.left[t]
     # inverse[c]: what e_c becomes, column by column
@@ -429,6 +448,8 @@ def best_square(t: int, pieces: int, penalised: bool, cutoff: float, rows: Rows,
                 for m in range(pieces):
                     if (m > c and not high_side) or (m <= c and not low_side):
                         allowed[k, m] = False
+        if twins:
+            same_pieces(t, i, group, chosen, allowed)
         rest = proven[min(left, suffix[i] - 1)]
         for k in range(neurons + 1):
             for m in range(pieces if k < neurons else 1):
@@ -544,6 +565,7 @@ def exchange(rows: Rows, cones: Cones, a: int, b: int) -> None:
     for array in (rows.y, rows.lo, rows.hi, rows.kappa):
         array[a], array[b] = array[b], array[a]
     rows.ids[a], rows.ids[b] = rows.ids[b], rows.ids[a]
+    rows.group[a], rows.group[b] = rows.group[b], rows.group[a]
     rows.suffix[a], rows.suffix[b] = rows.suffix[b], rows.suffix[a]
     for c in range(cones.cuts.shape[1]):
         cones.eps[a, c], cones.eps[b, c] = cones.eps[b, c], cones.eps[a, c]

@@ -13,7 +13,8 @@ a_i.z >= y_i (0, inf, 0). Squares without bounds may sit in the triangular facto
 
 for all z', so that w.z' >= -sum_j |w_j| reach_j. Whatever the iteration does, this number is a lower bound over
 |z'_j| <= reach_j: it needs no convergence and no feasibility. After a full step w has the size of rounding errors.
-It is computed from the final u, g and z by one pass, with rounding errors that `PRICE` covers.
+It is computed from the final u, g and z by one pass, whose rounding errors are bounded term by term and subtracted. (e need
+not be exact: |L'z' - q|^2 >= 2 e.(L'z' - q) - |e|^2 for every e.)
 
 *Method.* Mehrotra's predictor-corrector (1992) on u_i in (lo_i, hi_i) with multipliers s, and on |g_b|^2 < nu_b^2 with
 multipliers t_b: B_b z = 2 t_b g_b, t_b (nu_b^2 - |g_b|^2) = tau. Rows and norms are eliminated: a step is a Cholesky
@@ -29,9 +30,9 @@ from nnspec.engines.compiled import compiled, linked
 
 CUT, KEPT, SOLVED, STUCK = 0, 1, 2, 3
 
-PRICE = 1e-13
-"""Rounding of a bound, relative to the sum of the absolute values of its terms: sums of at most a few thousand terms
-lose less than 1e-12 of it even in the worst case, and a hundredth of that in fact."""
+UNIT = 1.2e-16
+"""A little more than the unit roundoff 2^-53. A sum of K products is computed to K UNIT of the sum of their absolute
+values (Higham 2002, section 3.1)."""
 
 WIDE = 100.0
 """Multipliers with more room than this begin near 0, others in the middle of it."""
@@ -102,6 +103,7 @@ def certified(size: int, lower: np.ndarray, q: np.ndarray, rss: float, rows: np.
     """The bound of the module's docstring; u and g must be within their bounds. `w` is work space (size,)."""
     value = rss
     total = abs(rss)
+    spread = 0.0  # the terms of w, times the reach of their places
     w[:] = 0.0
     for j in range(size):
         e = -q[j]
@@ -110,21 +112,28 @@ def certified(size: int, lower: np.ndarray, q: np.ndarray, rss: float, rows: np.
         value -= e * e + 2.0 * e * q[j]
         total += e * e + 2.0 * abs(e * q[j])
         for i in range(j, size):
-            w[i] += 2.0 * lower[i, j] * e
+            term = 2.0 * lower[i, j] * e
+            w[i] += term
+            spread += abs(term) * reach[i]
     for i in range(m):
         if u[i] == 0.0:
             continue
         value += u[i] * y[i] - 0.5 * kappa[i] * u[i] * u[i]
         total += abs(u[i] * y[i]) + 0.5 * kappa[i] * u[i] * u[i]
         for j in range(size):
-            w[j] -= rows[i, j] * u[i]
+            term = rows[i, j] * u[i]
+            w[j] -= term
+            spread += abs(term) * reach[j]
     for b in range(blocks.shape[0]):
         for i in range(blocks.shape[1]):
             for j in range(size):
-                w[j] += blocks[b, i, j] * g[b, i]
+                term = blocks[b, i, j] * g[b, i]
+                w[j] += term
+                spread += abs(term) * reach[j]
     for j in range(size):
         value -= abs(w[j]) * reach[j]
-    return value - PRICE * total
+    terms = 3 * size + 2 * m + blocks.shape[0] * blocks.shape[1] + 8
+    return value - UNIT * terms * (total + spread)
 
 
 @compiled

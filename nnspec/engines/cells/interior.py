@@ -13,8 +13,8 @@ a_i.z >= y_i (0, inf, 0). Squares without bounds may sit in the triangular facto
 
 for all z', so that w.z' >= -sum_j |w_j| reach_j. Whatever the iteration does, this number is a lower bound over
 |z'_j| <= reach_j: it needs no convergence and no feasibility. After a full step w has the size of rounding errors.
-It is computed from the final u, g and z by one pass, whose rounding errors are bounded term by term and subtracted. (e need
-not be exact: |L'z' - q|^2 >= 2 e.(L'z' - q) - |e|^2 for every e.)
+It is computed from the final u, g and z by one pass, whose rounding errors are bounded term by term and subtracted. (e
+need not be exact: |L'z' - q|^2 >= 2 e.(L'z' - q) - |e|^2 for every e.)
 
 *Method.* Mehrotra's predictor-corrector (1992) on u_i in (lo_i, hi_i) with multipliers s, and on |g_b|^2 < nu_b^2 with
 multipliers t_b: B_b z = 2 t_b g_b, t_b (nu_b^2 - |g_b|^2) = tau. Rows and norms are eliminated: a step is a Cholesky

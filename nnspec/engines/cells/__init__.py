@@ -35,11 +35,6 @@ MEMORY = 4000.0
 _COUNTS = "the search for the fewest weights, neurons or inputs under a limit of the loss"
 
 
-OWN_SEARCH = 1000
-"""Products of samples and weights up to which the engine's own local search is good enough with several neurons. On
-Iris with two it finds 2.738, the other one 1.717 in some seconds, which is the optimum."""
-
-
 class CellsEngine:
     """Exact training of one hidden layer by branch-and-bound over activation patterns."""
 
@@ -62,14 +57,9 @@ class CellsEngine:
         return next((reason for p in cases if isinstance(reason := recognise(p), str)), None)
 
     def begins(self, problem: Problem) -> bool:
-        """Its own local search is compiled, hence quicker than another one; until then that is all there is.
-
-        On larger problems of several neurons the other one finds better networks.
-        """
+        """Its own local search is compiled, hence quicker than another one; until then that is all there is."""
         cells = recognise(problem)
         if isinstance(cells, str) or cells.planar:  # the half-planes come all at once, at the end
-            return False
-        if cells.neurons > 1 and len(cells.y) * (cells.lo.size + cells.neurons + 1) > OWN_SEARCH:
             return False
         refresh(Path(__file__).parent)
         kernel = "search_errors.search_errors" if cells.kind == "errors" else (

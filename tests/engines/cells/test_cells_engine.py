@@ -241,12 +241,3 @@ def test_resume_from_a_checkpoint_ends_like_one_run(
     path.write_bytes(b"junk")
     with pytest.raises(CheckpointError):
         engine.solve(p, Limits())
-
-
-def test_who_searches_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nnspec.engines.cells.is_kept", lambda module, function: True)
-    assert ENGINE.begins(training(*teacher(30), 2))
-    assert ENGINE.begins(training(*teacher(400), 1))
-    assert not ENGINE.begins(training(*teacher(400), 2))
-    monkeypatch.setattr("nnspec.engines.cells.is_kept", lambda module, function: False)
-    assert not ENGINE.begins(training(*teacher(30), 2))

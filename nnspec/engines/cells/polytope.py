@@ -46,20 +46,6 @@ def simplex(inverse: np.ndarray, signs: np.ndarray, vertices: np.ndarray, facets
 
 
 @compiled
-def span(z: np.ndarray, vertices: np.ndarray, n: int) -> tuple[float, float]:
-    """Least and largest value of z . omega over the vertices."""
-    r = z.shape[0]
-    low, high = np.inf, -np.inf
-    for i in range(n):
-        value = 0.0
-        for j in range(r):
-            value += z[j] * vertices[i, j]
-        low = min(low, value)
-        high = max(high, value)
-    return low, high
-
-
-@compiled
 def ones(word: int) -> int:
     """Number of set bits of a 64-bit word."""
     word = word - ((word >> np.uint64(1)) & np.uint64(0x5555555555555555))

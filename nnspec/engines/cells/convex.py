@@ -58,7 +58,7 @@ class Convex:
         return Rows(np.ascontiguousarray(f.features[:, :, index]), f.base[index],
                     np.ascontiguousarray(f.cuts[:, index]), f.y[index], f.lo[index], f.hi[index], f.kappa[index],
                     np.arange(len(index)), f.group[index],
-                    np.ones(len(index), dtype=np.int64) if suffix is None else suffix.copy())  # fmt: skip
+                    np.ones(len(index), dtype=np.int64) if suffix is None else suffix.copy(), f.largest)  # fmt: skip
 
     def loss(self, z: np.ndarray, signs: int, index: np.ndarray) -> float:
         """Infinite outside of the boxes."""

@@ -1,7 +1,8 @@
 """A CellProblem with fixed signs of the output weights as the rows of `search_convex`: one form for all activations,
 losses and penalties of the general search.
 
-Unknowns z: those of the neurons (see `neurons` and `unknowns`), then the output bias c, where it is free.
+Unknowns z: those of the neurons (see `neurons` and `unknowns`), then the output bias c, where it is free. The largest
+error is one more, e, with rows e >= +-r in place of losses (`search_convex`).
 
 Weight decay (T2): p |D (w, b)|^2 + q v^2 with the best scale is 2 sqrt(q) |D |v| (w, b)|, a norm of z.
 
@@ -18,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from nnspec.engines.cells.instance import independent, tolerances
-from nnspec.engines.cells.model import SQUARED, CellProblem
+from nnspec.engines.cells.model import LINEAR, SQUARED, CellProblem
 from nnspec.engines.cells.neurons import HOMOGENEOUS, STRICT, THRESHOLD, neuron
 from nnspec.engines.cells.unknowns import unknowns
 from nnspec.problem.problem import Point
@@ -114,6 +115,11 @@ class Form:
         return max(STRICT, 1e-9 * self.samples) if self.numbers > self.size else 0.0
 
     @property
+    def largest(self) -> bool:
+        """Whether the loss is the largest of the samples' instead of their sum."""
+        return self.problem.kind == "max_error"
+
+    @property
     def penalised(self) -> bool:
         return len(self.nu) + len(self.p_y) > 0
 
@@ -199,7 +205,7 @@ def make(problem: CellProblem, signs: tuple[int, ...]) -> Form:
     unit = float(np.abs(problem.y - level).max()) if regression else 1.0
     unit = unit if unit > 0 else 1.0
     squared = problem.kind in SQUARED
-    power = unit if problem.kind in ("sae", "mae", "pinball", "hinge") else unit**2
+    power = unit if problem.kind in LINEAR else unit**2
     scale = power * float(problem.weights.max())  # loss = scale * (loss in these units)
     factor = problem.scale * scale
 
@@ -216,18 +222,19 @@ def make(problem: CellProblem, signs: tuple[int, ...]) -> Form:
     mine = unknowns(problem, to_own, unit)
     count, columns = len(mine.own), problem.lo.shape[1]
     has_c = int(not fixed or mine.size == 0)
-    size = mine.size + has_c
-    own = np.concatenate([mine.own, np.zeros((*mine.own.shape[:2], has_c))], axis=2)
+    largest = problem.kind == "max_error"
+    size = mine.size + has_c + largest
+    own = np.concatenate([mine.own, np.zeros((*mine.own.shape[:2], size - mine.size))], axis=2)
     signs_of = np.array(signs, dtype=float)[mine.sets] * mine.signs
     features = signs_of[:, None, None, None] * np.einsum("snq,kqp->ksnp", one.features, own)
     cuts = np.einsum("ncq,kqp->kncp", one.cuts, own)
     to_weights = np.zeros((len(mine.heights) * columns + 1, size))
     to_weights[:-1, : mine.size] = mine.weights.reshape(len(to_weights) - 1, mine.size)
-    heights = np.hstack([mine.heights, np.zeros((len(mine.heights), has_c))])
+    heights = np.hstack([mine.heights, np.zeros((len(mine.heights), size - mine.size))])
     base = np.zeros((n, size))
     if has_c:
-        base[:, -1] = 1.0
-        to_weights[-1, -1] = unit
+        base[:, mine.size] = 1.0
+        to_weights[-1, mine.size] = unit
     y = (problem.y - level) / unit
     if not regression:  # M - s o: the row s o against M
         y = problem.y
@@ -239,6 +246,9 @@ def make(problem: CellProblem, signs: tuple[int, ...]) -> Form:
     boxes, box_rhs, box_kappa = _boxes(problem, signs, to_weights, heights, level)
     implied = _implied(problem, to_weights, heights)
     reach = _reach(np.vstack([boxes, implied[0]]), np.append(box_rhs, implied[1]))
+    if largest:  # what a network within reach can have
+        rows = np.abs(base) + np.abs(features).max(axis=1).sum(axis=0)
+        reach[-1] = float(np.max(np.abs(y) + rows[:, :-1] @ reach[:-1]))
     cone, half_space, coordinates = _cone(one.cone, one.half_space)
     from_cone = (forms / unit) @ coordinates if coordinates.shape[0] == forms.shape[1] else np.zeros((d + 1, 0))
     if problem.activation.kind in THRESHOLD:
@@ -282,7 +292,7 @@ def _losses(problem: CellProblem, y: np.ndarray, unit: float
             return y, 0.0 * one, weights, 0.0 * one, one
         case "pinball":
             return y, weights * (problem.quantile - 1.0), weights * problem.quantile, 0.0 * one, one
-        case "sae" | "mae":
+        case "sae" | "mae" | "max_error":
             return y, -weights, weights, 0.0 * one, one
     raise ValueError(f"no rows for the loss {problem.kind}")
 
@@ -454,6 +464,8 @@ def build(form: Form, span: np.ndarray, order: list[int], proven: list[float]) -
     positions = np.array(front + [i for i in range(n) if i not in set(front)])
     bounds = np.array([proven[min(m, len(proven) - 1)] for m in range(n + 1)])
     bounds[n] = 0.0  # the whole doll is what is searched
+    if form.largest:  # bounds of disjoint sets combine by their maximum: one below the cut-off says nothing
+        bounds[:] = 0.0
     cone = np.ascontiguousarray(form.cone[index[positions]])
     eps = tolerances(form.samples * cone.shape[1]).reshape(form.samples, -1)[index[positions]]
     inverse = np.linalg.inv(np.vstack([form.half_space, cone[:rank, 0]]))

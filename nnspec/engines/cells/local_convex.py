@@ -12,7 +12,18 @@ import numpy as np
 
 from nnspec.engines.cells.interior import minimise
 from nnspec.engines.cells.quadratic import absorb, back_substitute
-from nnspec.engines.cells.search_convex import Price, Rows, network_loss, penalty, piece_of, snap, tidy, within
+from nnspec.engines.cells.search_convex import (
+    Price,
+    Rows,
+    network_loss,
+    penalty,
+    piece_of,
+    put_largest,
+    put_sample,
+    snap,
+    tidy,
+    within,
+)
 from nnspec.engines.compiled import compiled
 
 GOAL = 1e-7
@@ -24,25 +35,29 @@ def descend_convex(z: np.ndarray, rows: Rows, price: Price, steps: int) -> float
     """Descend from z, in place; the loss plus penalty reached, infinite if no network within the boxes was."""
     neurons, n, size = rows.features.shape[0], rows.y.shape[0], rows.features.shape[3]
     count_b, count_p = price.boxes.shape[0], price.p_rows.shape[0]
-    total = n + count_b + count_p
+    first = 2 * n + 1 if rows.largest else n  # rows of the samples
+    total = first + count_b + count_p
     a_rows = np.zeros((total, size))
     row_y = np.zeros(total)
     row_lo = np.zeros(total)
     row_hi = np.full(total, np.inf)
     row_kappa = np.zeros(total)
     for i in range(count_b):
-        a_rows[n + i] = price.boxes[i]
-        row_y[n + i] = price.box_rhs[i]
-        row_lo[n + i] = -np.inf if price.box_kappa[i] > 0.0 else 0.0
-        row_hi[n + i] = price.box_hi[i]
-        row_kappa[n + i] = price.box_kappa[i]
+        a_rows[first + i] = price.boxes[i]
+        row_y[first + i] = price.box_rhs[i]
+        row_lo[first + i] = -np.inf if price.box_kappa[i] > 0.0 else 0.0
+        row_hi[first + i] = price.box_hi[i]
+        row_kappa[first + i] = price.box_kappa[i]
     for i in range(count_p):
-        a_rows[n + count_b + i] = price.p_rows[i]
-        row_y[n + count_b + i] = price.p_y[i]
-        row_lo[n + count_b + i] = -np.inf
-        row_kappa[n + count_b + i] = price.p_kappa[i]
+        a_rows[first + count_b + i] = price.p_rows[i]
+        row_y[first + count_b + i] = price.p_y[i]
+        row_lo[first + count_b + i] = -np.inf
+        row_kappa[first + count_b + i] = price.p_kappa[i]
+    if rows.largest:
+        put_largest(a_rows, row_lo, row_hi, first - 1)
     lower = np.zeros((size, size))
     q = np.zeros(size)
+    row = np.zeros(size)
     for j in range(size):  # where the samples leave something open, close to 0
         lower[j, j] = 1e-5
     losses = np.zeros(n)
@@ -53,18 +68,16 @@ def descend_convex(z: np.ndarray, rows: Rows, price: Price, steps: int) -> float
     g = np.zeros((price.blocks.shape[0], price.blocks.shape[1]))
     loss = np.inf
     for _ in range(steps):
+        m = 0
         for i in range(n):
-            a_rows[i] = rows.base[i]
+            row[:] = rows.base[i]
             for k in range(neurons):
                 piece = piece_of(rows.cuts[k, i], z)
                 for j in range(size):
-                    a_rows[i, j] += rows.features[k, piece, i, j]
-            row_y[i] = rows.y[i]
-            row_lo[i] = rows.lo[i]
-            row_hi[i] = rows.hi[i]
-            row_kappa[i] = rows.kappa[i]
+                    row[j] += rows.features[k, piece, i, j]
+            m = put_sample(a_rows, row_y, row_lo, row_hi, row_kappa, m, row, rows, i)
         minimise(size, lower, q, 0.0, a_rows, row_y, row_lo, row_hi, row_kappa, total, price.blocks,
-                 price.nu, price.reach, np.inf, GOAL,                 target, u, g, spare)  # fmt: skip
+                 price.nu, price.reach, np.inf, GOAL, target, u, g, spare)  # fmt: skip
         length = 1.0
         found = False
         for _ in range(6):

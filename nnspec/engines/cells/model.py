@@ -323,10 +323,9 @@ def _recognise(problem: Problem, sizes: Sequence[tuple[float, ex.Expression]]) -
     hidden, output = chain
     if output.activation.kind != "linear" or output.size != 1:
         return "the cells engine takes one linear output"
-    taken = HOMOGENEOUS if loss.kind == "max_error" else (*HOMOGENEOUS, *GENERAL)
+    taken = (*HOMOGENEOUS, *GENERAL)
     if hidden.activation.kind not in taken:
-        return (f"the cells engine does not take the activation {hidden.activation} with the loss {loss.kind} "
-                f"(it takes {', '.join(taken)})")  # fmt: skip
+        return f"the cells engine does not take the activation {hidden.activation} (it takes {', '.join(taken)})"
     if not network.free:
         return f"nothing is left to train in {network.name}"
     for p in network.parameters:
@@ -335,7 +334,7 @@ def _recognise(problem: Problem, sizes: Sequence[tuple[float, ex.Expression]]) -
     decay = _decay(problem, squares, network, hidden, output)
     if isinstance(decay, str):
         return decay
-    if decay is not None and loss.kind in ("errors", "max_error"):
+    if decay is not None and loss.kind == "errors":
         return f"the cells engine takes no weight decay with the loss {loss.kind}"
     budgets = [(network.l0, sum(p.size for p in network.parameters))]
     budgets += [(layer.l0, sum(p.size for p in layer.parameters)) for layer in chain]
@@ -407,7 +406,7 @@ def _decay(problem: Problem, terms: Sequence[tuple[float, ex.Size]], network: Ne
 def _beyond(cells: CellProblem, counted: bool, tied: bool) -> str | None:
     """Why boxes without 0, fixed weights or ties are not taken together with the rest of the problem; None if so."""
     what = "tied weights" if tied else "boxes without 0 or fixed weights"
-    if cells.kind in ("max_error", "errors"):
+    if cells.kind == "errors":
         return f"the cells engine takes no {what} with the loss {cells.kind}"
     if counted:
         return f"the cells engine does not count weights, neurons or inputs with {what}"

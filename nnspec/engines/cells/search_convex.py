@@ -9,6 +9,9 @@ each over the z that the boxes and the pattern's own inequalities allow; rest is
 penalty on untouched samples alone, in which the penalty is counted already. Of the pattern's inequalities only those
 that are facets of the neurons' polytopes (`traverse`) enter: the others follow from them.
 
+The largest error is an unknown e, the last of z, with two rows e >= +-r for each sample; it is what is minimised. Rest
+is 0 then.
+
 Squares are kept in a triangular factor L that grows by a row a level. A bound b taken there at z comes with the
 remainder |L'(z' - z)|^2 (`interior`), so the next sample raises it by r^2 / (1 + |L^-1 row|^2), r its residual at z:
 children are bounded before they are entered.
@@ -54,6 +57,7 @@ class Rows(NamedTuple):
     """The samples. A pattern's output is (base + sum of the neurons' features) z; see `interior` for the losses.
 
     features (H, S, n, P), base (n, P), cuts (H, n, S - 1, Q), y, lo, hi, kappa (n,), ids (n,): the samples' names.
+    largest: the loss is the largest of the samples' instead of their sum.
     group (n,): equal for samples with equal inputs, which no network treats differently.
     suffix (n,): a sample is in the subset of m samples that proven[m] bounds if suffix <= m.
 
@@ -70,6 +74,7 @@ class Rows(NamedTuple):
     ids: np.ndarray
     group: np.ndarray
     suffix: np.ndarray
+    largest: bool
 
 
 class Price(NamedTuple):
@@ -212,8 +217,38 @@ def network_loss(rows: Rows, z: np.ndarray, losses: np.ndarray) -> float:
             for j in range(size):
                 residual -= rows.features[k, piece, i, j] * z[j]
         losses[i] = row_value(residual, rows.lo[i], rows.hi[i], rows.kappa[i])
-        total += losses[i]
+        total = max(total, losses[i]) if rows.largest else total + losses[i]
     return total
+
+
+@compiled
+def put_sample(rows: np.ndarray, y: np.ndarray, lo: np.ndarray, hi: np.ndarray, kappa: np.ndarray, m: int,
+               row: np.ndarray, samples: Rows, i: int) -> int:  # fmt: skip
+    """Put sample i, with this row of its pieces, into the rows from m on; the number of rows then."""
+    size = row.shape[0]
+    for side in range(2 if samples.largest else 1):
+        s = 1.0 if side == 0 else -1.0
+        for j in range(size):
+            rows[m, j] = s * row[j]
+        y[m] = s * samples.y[i]
+        lo[m] = samples.lo[i]
+        hi[m] = samples.hi[i]
+        kappa[m] = samples.kappa[i]
+        if samples.largest:  # row z + e >= y, e - row z >= -y
+            rows[m, size - 1] = 1.0
+            lo[m] = 0.0
+            hi[m] = np.inf
+            kappa[m] = 0.0
+        m += 1
+    return m
+
+
+@compiled
+def put_largest(rows: np.ndarray, lo: np.ndarray, hi: np.ndarray, m: int) -> None:
+    """Row m minimises max(e, 0)."""
+    rows[m, rows.shape[1] - 1] = -1.0
+    lo[m] = 0.0
+    hi[m] = 1.0
 
 
 @compiled
@@ -361,7 +396,7 @@ def children_of(t: int, i: int, pieces: int, penalised: bool, cutoff: float, row
             wrong_free -= row[j] * path.centre_free[t, j]
         bound = path.below[t]
         key = row_value(wrong, rows.lo[i], rows.hi[i], rows.kappa[i])
-        guess = bound + 0.5 * key
+        guess = bound + 0.5 * (max(key - bound, 0.0) if rows.largest else key)
         if frame.squared:
             # from each bound and its centre, the sample's square raises the minimum as in least squares
             grown = leverage(path.lower[t], row, work)
@@ -604,8 +639,9 @@ def search_convex(rows: Rows, cones: Cones, price: Price, frame: Frame, prefix: 
     work = np.zeros(size)
     piece = np.zeros(neurons, dtype=np.int64)
     count_p = price.p_rows.shape[0]
-    first = count_p + price.boxes.shape[0]
-    most = first + n + neurons * n * min(2, pieces - 1)
+    per = 2 if rows.largest else 1
+    first = count_p + price.boxes.shape[0] + per - 1
+    most = first + per * n + neurons * n * min(2, pieces - 1)
     a_rows = np.zeros((most, size))
     a_y = np.zeros(most)
     a_lo = np.zeros(most)
@@ -638,6 +674,8 @@ def search_convex(rows: Rows, cones: Cones, price: Price, frame: Frame, prefix: 
         a_lo[count_p + i] = -np.inf if price.box_kappa[i] > 0.0 else 0.0
         a_hi[count_p + i] = price.box_hi[i]
         a_kappa[count_p + i] = price.box_kappa[i]
+    if rows.largest:
+        put_largest(a_rows, a_lo, a_hi, first - 1)
 
     for j in range(size):
         path.lower[0, j, j] = RIDGE
@@ -743,13 +781,7 @@ def search_convex(rows: Rows, cones: Cones, price: Price, frame: Frame, prefix: 
             remains = absorb(path.lower[t + 1], path.q[t + 1], row, rows.y[t])
             path.rss[t + 1] += remains * remains
         else:
-            m = first + t
-            a_rows[m] = row
-            a_y[m] = rows.y[t]
-            a_lo[m] = rows.lo[t]
-            a_hi[m] = rows.hi[t]
-            a_kappa[m] = rows.kappa[t]
-            m += 1
+            m = put_sample(a_rows, a_y, a_lo, a_hi, a_kappa, first + per * t, row, rows, t)
         path.below[t + 1] = bound
         path.z[t + 1] = path.z[t]
         path.own[t + 1] = -np.inf

@@ -38,8 +38,6 @@ def check(seed: int, limit: float, path: Path) -> bool:
     """Whether SCIP finished too."""
     r = np.random.RandomState(seed)
     kind, activation = KINDS[seed % len(KINDS)], ACTIVATIONS[(seed // len(KINDS)) % len(ACTIVATIONS)]
-    if kind == "max_error" and activation not in HOMOGENEOUS:
-        activation = HOMOGENEOUS[seed // len(KINDS) % 3]
     n, d, neurons = r.randint(3, 7), r.randint(1, 3), r.randint(1, 3)
     x = data(r, n, d)
     classes = kind in ("hinge", "squared_hinge", "errors")
@@ -47,7 +45,7 @@ def check(seed: int, limit: float, path: Path) -> bool:
     more = dict(weights=float(r.choice([0.5, 2.0])), biases=float(r.choice([1.0, 3.0])),
                 outputs=float(r.choice([0.5, 1.5])), output_bias=float(r.choice([0.3, 2.0])), q=0.3, margin=0.25,
                 counts=None if r.rand() < 0.5 else r.randint(1, 4, n).astype(float), delta=0.5)  # fmt: skip
-    if activation in HOMOGENEOUS and kind not in ("max_error", "errors") and r.rand() < 0.3:
+    if activation in HOMOGENEOUS and kind != "errors" and r.rand() < 0.3:
         more["decay"] = 0.02
     p = training(x, y, neurons, activation, kind, **more)
     most = None

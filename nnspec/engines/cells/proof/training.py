@@ -183,8 +183,8 @@ def read(p: dict) -> Training:  # type: ignore[type-arg]
     biased = p["bias"]
     if not biased and any(v != 0 for row in (*lo, *hi) for v in row[-1:]):
         raise EvidenceError("a bias that is not there has a box")
-    if activation not in HOMOGENEOUS and (any(any(row) for row in hidden) or kind == "max_error"):
-        raise EvidenceError("hidden weights of such neurons do not decay, and the largest error does not go with them")
+    if activation not in HOMOGENEOUS and any(any(row) for row in hidden):
+        raise EvidenceError("hidden weights of such neurons do not decay")
     inside = all((a is None or a < 0) and (b is None or b > 0) for r, s in zip(lo, hi, strict=True)
                  for a, b in zip(r, s, strict=True))  # fmt: skip
     if activation in THRESHOLD and not (biased and inside):

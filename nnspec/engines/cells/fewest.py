@@ -29,6 +29,9 @@ from nnspec.problem.forward import forward
 from nnspec.problem.losses import evaluate
 from nnspec.problem.problem import Point
 
+OUTSIDE = 1e-9
+"""By how much z may be outside of a box, in the units of its rows; the network is moved inside and evaluated again."""
+
 
 def common_unit(cost: np.ndarray) -> float:
     """The largest number that all costs are multiples of, 0 if they are no integers."""
@@ -51,9 +54,11 @@ class Kernel:
                       o.alike, o.flip, o.cost)  # fmt: skip
 
     def misses(self, z: np.ndarray, members: np.ndarray) -> tuple[float, np.ndarray]:
-        """(errors, by how much each member is missed: > 0 where it is wrong)."""
-        found = np.zeros(len(members))
-        return float(errors_of(self.system, members, z, found)), found
+        """(errors, infinite outside of the boxes; by how much each member is missed: > 0 where it is wrong)."""
+        o, found = self.options, np.zeros(len(members))
+        value = float(errors_of(self.system, members, z, found))
+        inside = np.all(o.rows[o.common :] @ z >= o.rhs[o.common :] - OUTSIDE)
+        return value if inside else np.inf, found
 
     def improve(self, members: np.ndarray, z: np.ndarray | None, starts: int, seed: int) -> tuple[float, np.ndarray]:
         best = np.zeros(self.options.size) if z is None else z.copy()
@@ -207,8 +212,7 @@ class ErrorsPart:
         candidates = [self.form.point(z)]
         if self.defined(candidates[0]) > state.best_loss:
             candidates.append(self.split_at_limits(z))
-            candidates += [Point({name: np.round(value, 9) for name, value in c.parameters.items()}, {})
-                           for c in candidates]  # fmt: skip
+            candidates += [self.rounded(c) for c in candidates]
         return min(candidates, key=self.defined)
 
     def defined(self, point: Point) -> float:
@@ -216,6 +220,11 @@ class ErrorsPart:
         p = self.whole
         outputs = forward(p.network, point.parameters, p.x)
         return evaluate("errors", outputs, p.y, p.weights, margin=p.margin)
+
+    def rounded(self, point: Point) -> Point:
+        """Its weights with nine digits, within their boxes."""
+        boxes = {p.name: (p.lo, p.hi) for p in self.whole.network.parameters}
+        return Point({name: np.clip(np.round(value, 9), *boxes[name]) for name, value in point.parameters.items()}, {})
 
     def split_at_limits(self, z: np.ndarray) -> Point:
         """The network of z with output weights at the limits of their boxes, where they are finite."""
@@ -230,7 +239,7 @@ class ErrorsPart:
     def larger(self, z: np.ndarray) -> np.ndarray:
         """z times the largest of a few factors that the boxes allow: margins grow, and rounding matters less."""
         f = self.form
-        if f.level != 0.0:  # a fixed output bias does not grow with z
+        if f.level != 0.0 or np.any(f.box_kappa > 0.0):  # a fixed output bias, or weight, does not grow with z
             return z
         for factor in (10.0, 2.0, 1.1, 1.001):
             if np.all(f.boxes @ (factor * z * self.unit) >= f.box_rhs):

@@ -105,7 +105,7 @@ class CellProblem:
     def planar(self) -> bool:
         """Whether the fewest errors are those of a union of two half-planes, see `halfplanes`: step or sign neurons on
         two inputs with room in their boxes for every threshold function."""
-        if self.kind != "errors" or self.activation.kind not in THRESHOLD or self.supports:
+        if self.kind != "errors" or self.activation.kind not in THRESHOLD or self.supports or self.ties:
             return False
         need = (2.0 if self.activation.kind == "step" else 1.0) * self.margin
         return (self.x.shape[1] == 2 and self.neurons <= 2 and min(-self.out_lo.max(), self.out_hi.min()) >= need
@@ -406,8 +406,6 @@ def _decay(problem: Problem, terms: Sequence[tuple[float, ex.Size]], network: Ne
 def _beyond(cells: CellProblem, counted: bool, tied: bool) -> str | None:
     """Why boxes without 0, fixed weights or ties are not taken together with the rest of the problem; None if so."""
     what = "tied weights" if tied else "boxes without 0 or fixed weights"
-    if cells.kind == "errors":
-        return f"the cells engine takes no {what} with the loss {cells.kind}"
     if counted:
         return f"the cells engine does not count weights, neurons or inputs with {what}"
     if cells.decay is not None and np.any(cells.decay.output > 0) and np.any(cells.apart) \

@@ -169,7 +169,7 @@ def _write(path: str | Path, problem: Problem, cells: CellProblem, parts: list[P
     """Write the evidence file; the reason if there is none."""
     from nnspec.engines.cells.evidence import Unwritten, write_evidence
 
-    network = cells.values(point)
+    network = (cells.untied or cells).values(point)
     about = {"name": problem.name, "hashes": dict(problem.hashes)}
     try:
         bound = write_evidence(path, cells, parts, network, value, about)

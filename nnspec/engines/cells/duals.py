@@ -3,6 +3,7 @@
 The training problem of a node in normalised units (inputs centred and of size 1, targets likewise) is a problem of
 `interior`: rows for losses, penalties, the pattern's inequalities and boxes. Its multipliers become those of
 `proof.bounds`, in the problem's units; multipliers of boxes are left out, since the verifier finds the best ones.
+Neurons of an orbit share its unknowns, as in `unknowns`.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from nnspec.engines.cells.interior import STUCK
 from nnspec.engines.cells.interior import minimise as linked_minimise
 from nnspec.engines.cells.model import SQUARED, CellProblem
 from nnspec.engines.cells.proof.bounds import Signs
+from nnspec.engines.cells.proof.orbits import Limit, Orbit
 from nnspec.engines.cells.proof.training import HOMOGENEOUS, REACH, THRESHOLD
 from nnspec.engines.cells.proof.tree import Path, Prover
 
@@ -34,14 +36,14 @@ class Duals:
     """Certificates for the nodes of one part."""
 
     def __init__(self, cells: CellProblem, prover: Prover) -> None:
-        self.prover, self.cells = prover, cells
+        self.prover, self.cells = prover, cells.untied or cells
         t = prover.bounds.problem
-        self.neurons, self.free = prover.bounds.neurons, [np.array(f) for f in prover.bounds.free]
+        self.orbits, self.free = prover.bounds.orbits, [np.array(f) for f in prover.bounds.free]
         self.threshold, self.tanh = t.activation in THRESHOLD, t.activation == "hardtanh"
         self.largest, self.squares = t.kind == "max_error", t.loss.beta != 0
         self.constant = prover.bounds.constant and (t.c_lo is None or t.c_lo != t.c_hi)  # c is an unknown
         self.unit, self.level = float(t.unit) / REACH, float(t.level) if prover.bounds.constant else 0.0
-        self.tall = [t.activation in HOMOGENEOUS and t.apart(k) for k in prover.bounds.neurons]  # |v| is one besides
+        self.tall = [t.activation in HOMOGENEOUS and orbit.apart for orbit in self.orbits]  # |n| is one besides
         self.shift, self.width = np.array([float(v) for v in t.shift]), np.array([float(v) for v in t.width])
         self.errors = t.kind == "errors"  # certificates are those of a hinge, with all samples alike
         weights = np.ones(t.samples) if self.errors else np.array([float(w) for w in t.weights])
@@ -66,43 +68,85 @@ class Duals:
         return near if s * (near - limit) >= 0 else float(np.nextafter(near, s * np.inf))
 
     def _neurons(self) -> None:
-        """own: each neuron's columns of z; to_theta: (w, b) times v of its z, and features and cuts of its z."""
-        n, d = self.cells.x.shape
+        """features (pieces, N, P) and cuts (N, cuts, P) of each neuron; theta (D, P), |n| times t, and height (P,), n
+        with its sign, of each orbit: forms of the P unknowns z."""
+        n, start = len(self.cells.x), 0
         t = self.prover.bounds.problem
-        x = (self.cells.x - self.shift) / self.width
-        self.to_theta, self.features, self.cuts, self.place, start = [], [], [], [], 0
-        for free, tall in zip(self.free, self.tall, strict=True):
-            centred = bool(free[-1])
-            inputs = x if centred else self.cells.x / self.width
-            columns = np.flatnonzero(free)
-            row = np.hstack([inputs, np.ones((n, 1))])[:, columns]
-            theta = np.diag(np.append(self.unit / self.width, self.unit))
-            if centred:
-                theta[d, :d] = -self.unit * self.shift / self.width
-            theta = theta[:, columns]
-            if self.threshold:
-                low = -1.0 if t.activation == "sign" else 0.0
-                features = np.stack([np.full((n, 1), low), np.ones((n, 1))])
-                cuts, theta = np.zeros((n, 1, 1)), np.zeros((d + 1, 1))
-            elif self.tanh:
-                zero, one = np.zeros_like(row), np.ones((n, 1))
-                features = np.stack([np.hstack([zero, -one]), np.hstack([row, 0 * one]), np.hstack([zero, one])])
-                cuts = np.stack([np.hstack([row, one]), np.hstack([row, -one])], axis=1)
-                theta = np.hstack([theta, np.zeros((d + 1, 1))])
-            else:
-                slope = {"relu": 0.0, "abs": -1.0}.get(t.activation, float(t.alpha))
-                row = np.hstack([row, np.zeros((n, 1))]) if tall else row
-                theta = np.hstack([theta, np.zeros((d + 1, 1))]) if tall else theta
-                features, cuts = np.stack([slope * row, row]), row[:, None, :]
-            self.features.append(features)
-            self.cuts.append(cuts)
-            self.to_theta.append(theta)
-            self.place.append(slice(start, start + features.shape[2]))
-            start += features.shape[2]
-        self.c = start if self.constant else -1
-        self.e = start + self.constant if self.largest else -1  # the largest error
-        self.size = max(1, start + self.constant + self.largest)
+        parts = [self._basis(orbit, free, tall)
+                 for orbit, free, tall in zip(self.orbits, self.free, self.tall, strict=True)]  # fmt: skip
+        size = sum(own[0].shape[1] for own, _, _ in parts)
+        self.size = max(1, size + self.constant + self.largest)
+        self.c = size if self.constant else -1
+        self.e = size + self.constant if self.largest else -1  # the largest error
         self.reach = np.full(self.size, float(REACH))
+        self.features, self.cuts, self.theta, self.height = [], [], [], []
+
+        def wide(a: np.ndarray, place: slice) -> np.ndarray:
+            whole = np.zeros((*a.shape[:-1], self.size))
+            whole[..., place] = a
+            return whole
+
+        low = -1.0 if t.activation == "sign" else 0.0
+        slope = {"relu": 0.0, "abs": -1.0}.get(t.activation, float(t.alpha))
+        x = (self.cells.x - self.shift) / self.width
+        inputs = np.hstack([x, np.ones((n, 1))])
+        for orbit, (own, theta, height) in zip(self.orbits, parts, strict=True):
+            place = slice(start, start + own[0].shape[1])
+            start = place.stop
+            self.theta.append(wide(theta, place))
+            self.height.append(wide(height, place))
+            for m, (one, e) in enumerate(zip(own, orbit.turned, strict=True)):
+                up = np.ones((n, 1)) * (e * height / self.unit)
+                if self.threshold:
+                    self.features.append(wide(np.stack([low * up, up]), place))
+                    self.cuts.append(np.zeros((n, 1, self.size)))
+                    continue
+                row = e * inputs @ one
+                row[~np.any(self._raw(orbit, m)[:, self.free[len(self.theta) - 1]], axis=1)] = 0.0  # not nearly
+                if self.tanh:
+                    self.features.append(wide(np.stack([-up, row, up]), place))
+                    self.cuts.append(wide(np.stack([row + up, row - up], axis=1), place))
+                else:
+                    self.features.append(wide(np.stack([slope * row, row]), place))
+                    self.cuts.append(wide(row[:, None, :], place))
+
+    def _raw(self, orbit: Orbit, m: int) -> np.ndarray:
+        """(N, D): what member m's forms (x, 1) are in the orbit's weights."""
+        raw = np.zeros((len(self.cells.x), orbit.columns))
+        for row, (place, sign) in zip([*self.cells.x.T, np.ones(len(raw))], orbit.places[m], strict=True):
+            raw[:, place] += sign * row
+        return raw
+
+    def _basis(self, orbit: Orbit, free: np.ndarray, tall: bool) -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:
+        """n times (w, b) of each member of an orbit in normalised units, n t and n, as forms of unknowns of size 1."""
+        d = len(self.width)
+        if self.threshold:
+            return [np.zeros((d + 1, 1))] * len(orbit.members), np.zeros((orbit.columns, 1)), np.array([self.unit])
+        to_own = np.zeros((d + 1, d + 1))  # normalised (w, b) of the problem's
+        to_own[:d, :d] = np.diag(self.width / self.unit)
+        to_own[d] = np.append(self.shift, 1.0) / self.unit
+        columns = np.flatnonzero(free)
+        own = []
+        for places in orbit.places:
+            m = np.zeros((d + 1, orbit.columns))
+            for i, (place, sign) in enumerate(places):
+                m[i, place] += sign
+            own.append(to_own @ m[:, columns])
+        explicit = int(tall or self.tanh)
+        stacked = np.vstack(own)
+        rows = stacked[np.any(stacked != 0.0, axis=1)]
+        if rows.shape[0] == rows.shape[1]:  # nothing is shared or missing
+            back = np.linalg.inv(rows)
+        else:
+            _, values, vt = np.linalg.svd(rows, full_matrices=False)
+            back = vt.T / values * np.sqrt(len(own))
+        theta = np.zeros((orbit.columns, len(columns) + explicit))
+        theta[columns, : len(columns)] = back
+        height = np.zeros(theta.shape[1])
+        if explicit:
+            height[-1] = self.unit
+        return [np.hstack([m @ back, np.zeros((d + 1, explicit))]) for m in own], theta, height
+
 
     def _losses(self) -> None:
         """lo, hi, kappa of each sample's row."""
@@ -123,9 +167,8 @@ class Duals:
         if not path:
             return a
         index = np.array([i for i, _ in path])
-        for k, place in enumerate(self.place):
-            pieces = np.array([choice[k] for _, choice in path])
-            a[:, place] = self.features[k][pieces, index]
+        for k, features in enumerate(self.features):
+            a += features[np.array([choice[k] for _, choice in path]), index]
         if self.c >= 0:
             a[:, self.c] = 1.0
         return a * self.factor[index][:, None]
@@ -134,13 +177,12 @@ class Duals:
         """Rows of size 1 that are >= 0 on the path's networks, their names (neuron, step, cut), and their sizes."""
         rows, names = [], []
         if not self.threshold:
-            for k, place in enumerate(self.place):
+            for k, (o, m) in enumerate(self.prover.bounds.neurons):
+                s = signs[o] * self.orbits[o].turned[m]
                 for t, (i, choice) in enumerate(path):
                     piece = choice[k]
                     for c in range(max(piece - 1, 0), min(piece + 1, self.cuts[k].shape[1])):
-                        row = np.zeros(self.size)
-                        row[place] = self.cuts[k][i, c] * (signs[k] if piece > c else -signs[k])
-                        rows.append(row)
+                        rows.append(self.cuts[k][i, c] * (s if piece > c else -s))
                         names.append((k, t, c))
         a = np.array(rows).reshape(-1, self.size)
         size = np.linalg.norm(a, axis=1)
@@ -152,7 +194,7 @@ class Duals:
         rows: list[np.ndarray] = []
         rhs: list[float] = []
         equal: list[bool] = []
-        cells, t = self.cells, self.prover.bounds.problem
+        cells = self.cells
 
         def bound(form: np.ndarray, low: float, high: float) -> None:
             norm = float(np.linalg.norm(form))
@@ -162,29 +204,23 @@ class Duals:
                     rhs.append(limit / norm)
                     equal.append(low == high)
 
-        for k, j in enumerate(self.neurons):
-            form = np.zeros(self.size)
+        for o, orbit in enumerate(self.orbits):
             if self.threshold:
-                form[self.place[k]] = self.unit
-                bound(form, float(cells.out_lo[j]), float(cells.out_hi[j]))
+                bound(self.height[o], *_ends(orbit.out_lo, orbit.out_hi))
                 continue
             if signs is None:
                 continue
-            s = signs[k]
-            least, most = (np.inf if v is None else float(v) for v in t.size(j, s))
-            height = np.zeros(self.size)
-            if self.tanh or self.tall[k]:  # s v = |v|, the last of the neuron's unknowns
-                height[self.place[k].stop - 1] = s * self.unit
+            s, explicit = signs[o], self.tanh or self.tall[o]
+            least, most = (np.inf if v is None else float(v) for v in orbit.size(s))
+            height = s * self.height[o]  # |n|
+            if explicit:
                 bound(height, least, most)
-            for column in range(cells.lo.shape[1]):
-                low, high = float(cells.lo[j, column]), float(cells.hi[j, column])
-                if not self.free[k][column]:
-                    continue
-                form = np.zeros(self.size)
-                form[self.place[k]] = s * self.to_theta[k][column]
-                if low == high and (self.tanh or self.tall[k]):
+            for column in np.flatnonzero(self.free[o]):
+                low, high = _ends(orbit.lo[column], orbit.hi[column])
+                form = s * self.theta[o][column]
+                if low == high and explicit:
                     bound(form - low * height, 0.0, 0.0)
-                elif self.tanh or self.tall[k]:
+                elif explicit:
                     for side, limit in ((1.0, low), (-1.0, high)):
                         if np.isfinite(limit):
                             bound(side * (form - limit * height), 0.0, np.inf)
@@ -201,18 +237,17 @@ class Duals:
         decay, blocks, nu, rows = self.cells.decay, [], [], []
         if decay is None:
             return [], [], []
-        for k, (j, place) in enumerate(zip(self.neurons, self.place, strict=True)):
-            hidden, output = decay.hidden[j], decay.output[j]
+        own = [self._decay_of(orbit) for orbit in self.orbits]
+        width = max((int(np.count_nonzero(hidden)) for hidden, _ in own), default=0)
+        for o, (hidden, output) in enumerate(own):
             if self.threshold or self.tanh:
                 if output > 0:
-                    row = np.zeros(self.size)
-                    row[place.stop - 1] = 1.0
-                    rows.append((row, 0.0, 0.5 * self.scale / (output * self.unit**2)))
+                    rows.append((self.height[o] / self.unit, 0.0, 0.5 * self.scale / (output * self.unit**2)))
                 continue
             if output == 0.0 or not hidden.any():
                 continue
-            block = np.zeros((int(np.count_nonzero(hidden)), self.size))  # the same weights decay in all neurons
-            block[:, place] = np.sqrt(hidden[hidden > 0])[:, None] * self.to_theta[k][hidden > 0]
+            block = np.zeros((width, self.size))
+            block[: np.count_nonzero(hidden)] = np.sqrt(hidden[hidden > 0])[:, None] * self.theta[o][hidden > 0]
             size = max(float(np.abs(block).max()), 1e-300)
             blocks.append(block / size)
             nu.append(2.0 * np.sqrt(output) * size / self.scale)
@@ -221,6 +256,10 @@ class Duals:
             row[self.c] = -1.0
             rows.append((row, self.level / self.unit, 0.5 * self.scale / (decay.constant * self.unit**2)))
         return blocks, nu, rows
+
+    @staticmethod
+    def _decay_of(orbit: Orbit) -> tuple[np.ndarray, float]:
+        return np.array([float(p) for p in orbit.hidden_decay]), float(orbit.output_decay)
 
     def certificate(self, whole: Path, signs: Signs | None, with_penalty: bool, need: float, leaf: bool, closer: float
                     ) -> tuple[list | None, np.ndarray]:  # type: ignore[type-arg] # fmt: skip
@@ -321,8 +360,8 @@ class Duals:
         assert decay is not None
         constant, neurons = self.level, []
         values, norms_left = list(u), list(zip(g, nu, strict=True))
-        for j in self.neurons:
-            hidden, output = decay.hidden[j], decay.output[j]
+        for orbit in self.orbits:
+            hidden, output = self._decay_of(orbit)
             if self.threshold or self.tanh:
                 a = -0.5 * self.scale / (output * self.unit) * values.pop(0) if output > 0 else 0.0
                 neurons.append([float(a)])
@@ -331,7 +370,7 @@ class Duals:
             if output > 0 and inside.any():
                 own, most = norms_left.pop(0)
                 size = most * self.scale / (2.0 * np.sqrt(output))
-                one[inside] = self.scale * own / (2.0 * np.sqrt(hidden[inside]) * size)
+                one[inside] = self.scale * own[: np.count_nonzero(inside)] / (2.0 * np.sqrt(hidden[inside]) * size)
                 square = float(np.sum(hidden * one**2))
                 if square > output * (1.0 - 1e-14):
                     one *= np.sqrt(output / square) * (1.0 - 1e-14)
@@ -347,10 +386,10 @@ class Duals:
             return self.least_losses(samples, z)
         index = np.array(samples)
         outputs = np.zeros(len(samples))
-        for k, place in enumerate(self.place):
-            sides = signs[k] * np.einsum("ncq,q->nc", self.cuts[k][index], z[place])
+        for k, (o, m) in enumerate(self.prover.bounds.neurons):
+            sides = signs[o] * self.orbits[o].turned[m] * (self.cuts[k][index] @ z)
             pieces = (sides >= 0.0).sum(axis=1)
-            outputs += np.einsum("nq,q->n", self.features[k][pieces, index], z[place])
+            outputs += self.features[k][pieces, index] @ z
         if self.c >= 0:
             outputs += z[self.c]
         return np.asarray(self.y[index] - self.factor[index] * outputs)
@@ -359,8 +398,8 @@ class Duals:
         """For each sample the loss at z (up to a factor) with the pieces that fit it best."""
         index = np.array(samples)
         outputs = np.zeros((len(samples), 1))
-        for k, place in enumerate(self.place):
-            own = (self.features[k][:, index] @ z[place]).T  # (samples, pieces)
+        for features in self.features:
+            own = (features[:, index] @ z).T  # (samples, pieces)
             outputs = (outputs[:, :, None] + own[:, None, :]).reshape(len(samples), -1)
         if self.c >= 0:
             outputs = outputs + z[self.c]
@@ -368,3 +407,7 @@ class Duals:
         lo, hi = self.lo[index, None], self.hi[index, None]
         loss = np.where(r > 0, np.where(hi > 0, r, 0.0), np.where(lo < 0, -r, 0.0))
         return np.asarray((self.weights[index, None] * loss).min(axis=1))
+
+
+def _ends(low: Limit, high: Limit) -> tuple[float, float]:
+    return -np.inf if low is None else float(low), np.inf if high is None else float(high)

@@ -25,7 +25,7 @@ from nnspec.engines.cells.neurons import THRESHOLD
 from nnspec.engines.cells.proof import halfplanes
 from nnspec.engines.cells.proof.bounds import Signs
 from nnspec.engines.cells.proof.exact import nonnegative_dependence
-from nnspec.engines.cells.proof.statement import VERSION, digest, prover_of, support_of
+from nnspec.engines.cells.proof.statement import VERSION, digest, prover_of, support_of, used_orbits
 from nnspec.engines.cells.proof.training import Training, read
 from nnspec.engines.cells.proof.tree import Path as NodePath
 from nnspec.engines.cells.proof.tree import Prover
@@ -48,8 +48,9 @@ class Unwritten(Exception):
     """Why there is no file."""
 
 
-def problem_of(cells: CellProblem) -> dict[str, Any]:
+def problem_of(problem: CellProblem) -> dict[str, Any]:
     """The problem as the file has it."""
+    cells = problem.untied or problem
 
     def limits(a: Any) -> Any:
         if np.ndim(a) == 0:
@@ -67,8 +68,24 @@ def problem_of(cells: CellProblem) -> dict[str, Any]:
         "decay": {"hidden": np.zeros(cells.lo.shape).tolist() if decay is None else decay.hidden.tolist(),
                   "output": [0.0] * cells.neurons if decay is None else decay.output.tolist(),
                   "constant": 0.0 if decay is None else float(decay.constant)},
-        "scale": float(cells.scale), "offset": float(cells.offset),
+        "scale": float(cells.scale), "offset": float(cells.offset), "ties": _entries(problem),
     }  # fmt: skip
+
+
+def _entries(cells: CellProblem) -> list[list[int]] | None:
+    """The ties of the entries of (w, b) of all neurons, v and c, see `proof.orbits`."""
+    if cells.ties is None:
+        return None
+    count, columns = cells.hidden.size, cells.x.shape[1] + 1
+    entries = [[e, 1] for e in range(count * (columns + 1) + 1)]
+    first: dict[tuple[bool, int], tuple[int, int]] = {}
+    for places, signs, start, step in ((cells.ties.hidden, cells.ties.hidden_signs, 0, columns),
+                                       (cells.ties.output, cells.ties.output_signs, count * columns, 1)):  # fmt: skip
+        for k, j in np.ndindex(places.shape):
+            e, sign = start + k * step + j, int(signs[k, j])
+            head, turn = first.setdefault((start == 0, int(places[k, j])), (e, sign)) if sign != 0 else (e, 1)
+            entries[e] = [head, sign * turn]
+    return entries
 
 
 @dataclass(eq=False)
@@ -78,7 +95,7 @@ class TreeWriter:
     prover: Prover
     duals: Duals
     budget: list[int]  # nodes that may still be written
-    cuts: dict[tuple[int, tuple[tuple[int, int], ...]], list | None] = field(default_factory=dict)  # type: ignore[type-arg]
+    cuts: dict[tuple[int, tuple[tuple[int, tuple[int, ...]], ...]], list | None] = field(default_factory=dict)  # type: ignore[type-arg]
 
     def __post_init__(self) -> None:
         problem = self.prover.bounds.problem
@@ -86,8 +103,10 @@ class TreeWriter:
                         range(problem.pieces - 1)] for i in range(problem.samples)]
                       for k in range(len(self.prover.bounds.neurons))]  # fmt: skip
         # elimination is exact in any units; nnls wants rows of the same size
-        self.units = [np.maximum(np.abs(np.array(rows).reshape(-1, rows[0][0].size)).max(axis=0), 1e-300)
-                      for rows in self.sides]  # fmt: skip
+        self.units = []
+        for place in self.prover.place:
+            rows = np.array(self.sides[place])
+            self.units.append(np.maximum(np.abs(rows).reshape(-1, rows.shape[-1]).max(axis=0), 1e-300))
 
     def tree(self, samples: list[int], value: Fraction) -> list:  # type: ignore[type-arg]
         """The proof of a statement, in preorder."""
@@ -100,10 +119,10 @@ class TreeWriter:
         if self.budget[0] < 0:
             raise Unwritten(f"the proof has more than {NODES} nodes")
         prover = self.prover
-        for k in range(len(prover.bounds.neurons)):
-            node = self._empty(path, k)
+        for o, place in enumerate(prover.place):
+            node = self._empty(path, o)
             if node is not None:
-                out.append(["e", k, *node])
+                out.append(["e", place.start, *node])
                 return
         if prover.errors and prover.cost(path) + prover.rest(left) >= value:
             out.append(["w"])
@@ -164,28 +183,31 @@ class TreeWriter:
             return candidates[int(np.argmax(self.duals.misses(candidates, z, self.prover.signs[open_[0]])))]
         return candidates[int(np.argmax(self.duals.least_losses(candidates, z)))]
 
-    def _empty(self, path: NodePath, k: int) -> list | None:  # type: ignore[type-arg]
-        """[steps], or [steps, weights], that show that neuron k has no such pattern; None if it may have it.
+    def _empty(self, path: NodePath, o: int) -> list | None:  # type: ignore[type-arg]
+        """[steps], or [steps, weights], that show that orbit o has no such patterns; None if it may have them.
 
-        The newest sample's side must lie in the cone that the others exclude.
+        One of the newest sample's sides must lie in the cone that the others exclude.
         """
         if not path or path[-1][1] is None:  # the parent has been looked at
             return None
-        key = (k, tuple((i, choice[k] if choice is not None else -1) for i, choice in path))
+        place = self.prover.place[o]
+        key = (o, tuple((i, choice[place] if choice is not None else ()) for i, choice in path))
         if key not in self.cuts:
-            self.cuts[key] = self._cut(path, k)
+            self.cuts[key] = self._cut(path, o)
         return self.cuts[key]
 
-    def _cut(self, path: NodePath, k: int) -> list | None:  # type: ignore[type-arg]
+    def _cut(self, path: NodePath, o: int) -> list | None:  # type: ignore[type-arg]
         prover, hardtanh = self.prover, self.prover.bounds.problem.activation == "hardtanh"
+        first, *more = range(len(prover.bounds.neurons))[prover.place[o]]
         names, rows = [], []
         for t, (i, choice) in enumerate(path):
             if choice is None:
                 continue
-            for c in range(max(choice[k] - 1, 0), min(choice[k] + 1, prover.bounds.problem.pieces - 1)):
-                names.append([t, c])
-                rows.append(self.sides[k][i][c] * (1.0 if choice[k] > c else -1.0) / self.units[k])
-        newest = [j for j, (t, _) in enumerate(names) if t == len(path) - 1]
+            for k in (first, *more):
+                for c in range(max(choice[k] - 1, 0), min(choice[k] + 1, prover.bounds.problem.pieces - 1)):
+                    names.append([t, c] if k == first else [t, c, k])
+                    rows.append(self.sides[k][i][c] * (1.0 if choice[k] > c else -1.0) / self.units[o])
+        newest = [j for j, (t, *_) in enumerate(names) if t == len(path) - 1]
         if hardtanh:
             names.append([-1, 0])
             rows.append(np.append(np.zeros(rows[0].size - 1), 1.0))
@@ -199,21 +221,23 @@ class TreeWriter:
             x, residual = nnls(a[others].T, -a[j], maxiter=1000)
             if residual > 1e-6:
                 continue
-            chosen = [j, *(int(o) for o, v in zip(others, x, strict=True) if v > 1e-12)]
+            chosen = [j, *(int(other) for other, v in zip(others, x, strict=True) if v > 1e-12)]
             exact = []
-            for o in chosen:
-                t, c = names[o]
+            for n in chosen:
+                t, c, *others_k = names[n]
+                k = others_k[0] if others_k else first
                 piece = path[t][1]
                 if t == -1 or piece is None:
                     exact.append([Fraction(0)] * (len(rows[0]) - 1) + [Fraction(1)])
                 else:
                     exact.append(prover.side(k, path[t][0], c, piece[k]))
             if residual <= 1e-9 and nonnegative_dependence(exact):
-                return [[names[o] for o in chosen]]
-            if prover.strict > 0:
+                return [[names[n] for n in chosen]]
+            if prover.strict > 0 and not more:
                 weights = [float(w) for w in np.append(1.0, x[x > 1e-12]) / size[chosen]]
-                if prover.thickness(exact, [Fraction(w) for w in weights]) < prover.strict:
-                    return [[names[o] for o in chosen], weights]
+                sides = [prover.plain_side(path[t][0], c, path[t][1][first]) for t, c in (names[n] for n in chosen)]  # type: ignore[index]
+                if prover.thickness(sides, [Fraction(w) for w in weights]) < prover.strict:
+                    return [[names[n] for n in chosen], weights]
         return None
 
 
@@ -224,8 +248,6 @@ def write_evidence(path: str | Path, cells: CellProblem, parts: list[PartProof],
 
     `network`: hidden (H, d + 1), output weights (H,), output bias. `about`: the spec's name and hashes.
     """
-    if cells.ties is not None:
-        raise Unwritten("tied weights have none yet")
     problem = problem_of(cells)
     if cells.planar:
         return _errors(path, problem, network, objective, about)
@@ -282,11 +304,13 @@ def _parts(training: Training, cells: CellProblem, parts: list[PartProof], stric
     slack = 0.0 if cells.kind == "errors" else SLACK  # errors are sums of weights, and nothing is rounded in them
     for part in parts:
         s = part.support
-        entry: dict[str, Any] = {"support": None, "signs": [list(v) for v in part.signs], "statements": []}
+        entry: dict[str, Any] = {"support": None, "signs": part.signs, "statements": []}
         if s is not None:
             entry["support"] = {"hidden": s.hidden.tolist(), "constant": bool(s.constant), "price": float(s.price)}
         support = support_of(training, entry)
-        prover = prover_of(training, support, [tuple(v) for v in part.signs], Fraction(strict))
+        if s is None:  # what can only be 0 has no signs
+            entry["signs"] = [[v[o] for o in used_orbits(training, support)[0]] for v in part.signs]
+        prover = prover_of(training, support, [tuple(v) for v in entry["signs"]], Fraction(strict))
         writer = TreeWriter(prover, Duals(cells, prover), budget)
         best = Fraction(0)
         for m, value in part.values:

@@ -95,6 +95,7 @@ class CellProblem:
     rows: np.ndarray | None = None  # of a restriction: its neurons and inputs in the whole network
     inputs: np.ndarray | None = None
     ties: Ties | None = None
+    untied: CellProblem | None = None  # with ties: the problem without them
     least: bool = False  # the objective is the supports' price, the loss has to be <= 0 (offset included)
 
     @property
@@ -436,7 +437,7 @@ def _tied(cells: CellProblem, problem: Problem) -> CellProblem | str:
         if not biased:
             hidden = np.hstack([hidden, np.zeros((len(hidden), 1))])
         decay = Decay(hidden, output[:-1, 0], decay.constant)
-    return replace(cells, ties=found, lo=lo, hi=hi, out_lo=out_lo[:-1, 0], out_hi=out_hi[:-1, 0],
+    return replace(cells, ties=found, untied=cells, lo=lo, hi=hi, out_lo=out_lo[:-1, 0], out_hi=out_hi[:-1, 0],
                    c_lo=float(out_lo[-1, 0]), c_hi=float(out_hi[-1, 0]), decay=decay)  # fmt: skip
 
 

@@ -16,6 +16,9 @@ unknowns, each neuron by itself, is the bound: multipliers of boxes need not be 
 If its boxes contain 0 a homogeneous neuron's v (w, b) has a box of its own, since a larger |v| only enlarges it; else
 lo |v| <= sign(v) v (w, b) <= hi |v| for |v| in its range. Where there is no box the reach of `training` takes its
 place. Any numbers give a bound, so there is nothing to trust.
+
+Neurons of an orbit (see `orbits`) share their unknowns: their forms are added up before the minimum is taken, and boxes
+and penalties are the orbit's, of theta = n t and n. Signs are those of the orbits' n; neuron k's is e_k times that.
 """
 
 from __future__ import annotations
@@ -25,6 +28,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from nnspec.engines.cells.proof.exact import EvidenceError, exponent, integer, integers, number
+from nnspec.engines.cells.proof.orbits import Orbit
 from nnspec.engines.cells.proof.training import HOMOGENEOUS, THRESHOLD, Training
 
 Signs = tuple[int, ...]
@@ -33,14 +37,17 @@ Choice = tuple[int, ...] | None  # a piece for each neuron; none for a sample th
 
 
 class Bounds:
-    """The tables of a Training as integers times 2^-e, for some of its neurons, with smaller boxes of a support.
+    """The tables of a Training as integers times 2^-e, for some of its orbits, with smaller boxes of a support.
 
-    neurons: the positions of those that are used; free (one row each): which of (w, b) may be nonzero; constant:
-    whether c may be.
+    used: the positions of these orbits; free (one row each): which entries of t may be nonzero; constant: whether c
+    may be. neurons: the orbit (among those used) and the member of each neuron.
     """
 
-    def __init__(self, problem: Training, neurons: list[int], free: list[list[bool]], constant: bool) -> None:
-        self.problem, self.neurons, self.free, self.constant = problem, neurons, free, constant
+    def __init__(self, problem: Training, used: list[int], free: list[list[bool]], constant: bool) -> None:
+        self.problem, self.used, self.free, self.constant = problem, used, free, constant
+        self.orbits = [problem.orbits[o] for o in used]
+        self.neurons = [(o, m) for o, orbit in enumerate(self.orbits) for m in range(len(orbit.members))]
+        self.fold = [self._fold(self.orbits[o], m) for o, m in self.neurons]
         n, alpha, beta = problem.samples, problem.loss.alpha, problem.loss.beta
         weights = [Fraction(1)] * n if problem.kind == "errors" else problem.weights
         step = [alpha * w * f for w, f in zip(weights, problem.factor, strict=True)]
@@ -49,8 +56,9 @@ class Bounds:
         bias = step if problem.output_bias else [Fraction(0)] * n
         gain = [alpha * w * t for w, t in zip(weights, problem.target, strict=True)]
         square = [beta * w for w in weights]
-        decays = [[*problem.hidden_decay[k], problem.output_decay[k]] for k in neurons]
-        self.boxes = [{s: self._box(k, row, s) for s in (1, -1)} for k, row in zip(neurons, free, strict=True)]
+        decays = [[*orbit.hidden_decay, orbit.output_decay] for orbit in self.orbits]
+        self.boxes = [{s: self._box(orbit, row, s) for s in (1, -1)}
+                      for orbit, row in zip(self.orbits, free, strict=True)]  # fmt: skip
         c_lo, c_hi = (problem.c_lo, problem.c_hi) if constant else (Fraction(0), Fraction(0))
         level, unit = problem.level, problem.unit
         c_box = (min(level, c_hi or level) - unit if c_lo is None else c_lo,
@@ -73,19 +81,28 @@ class Bounds:
         self.intervals = [{s: box.integers(e) for s, box in sides.items()} for sides in self.boxes]
         self.loss_range = (problem.loss.lo, problem.loss.hi)
 
-    def _box(self, k: int, free: list[bool], s: int) -> Box:
-        """The unknowns of neuron k for output weights v of sign s."""
+    def _fold(self, orbit: Orbit, m: int) -> list[tuple[int, int]]:
+        """The place and sign, among the orbit's unknowns, of each of member m's."""
+        e = orbit.turned[m]
+        if self.problem.activation in THRESHOLD:
+            return [(0, e)]
+        own = [(place, e * sign) for place, sign in orbit.places[m]]
+        return own if self.problem.activation in HOMOGENEOUS else [*own, (orbit.columns, e)]
+
+    def _box(self, orbit: Orbit, free: list[bool], s: int) -> Box:
+        """The unknowns of an orbit for output weights n of sign s."""
         p = self.problem
         if p.activation in THRESHOLD:
-            low, high = p.out_lo[k], p.out_hi[k]
-            return Box([_reached(low, high, p.unit)], [], _ZERO)
-        least, most = p.size(k, s)
-        homogeneous = p.activation in HOMOGENEOUS and not p.apart(k)
-        wide = [p.reach[j] for j in range(p.columns)]
-        wide[-1] += sum((r * abs(t) for r, t in zip(p.reach, p.shift, strict=False)), Fraction(0))
+            return Box([_reached(orbit.out_lo, orbit.out_hi, p.unit)], [], _ZERO)
+        least, most = orbit.size(s)
+        homogeneous = p.activation in HOMOGENEOUS and not orbit.apart
+        own = list(p.reach)
+        own[-1] += sum((r * abs(t) for r, t in zip(p.reach, p.shift, strict=False)), Fraction(0))
+        uses = [(place, r) for row in orbit.places for (place, sign), r in zip(row, own, strict=True) if sign != 0]
+        wide = [min((r for place, r in uses if place == j), default=own[-1]) for j in range(orbit.columns)]
         fixed, growing = [], []
-        for j in range(p.columns):
-            low, high = (p.lo[k][j], p.hi[k][j]) if free[j] else _ZERO
+        for j in range(orbit.columns):
+            low, high = (orbit.lo[j], orbit.hi[j]) if free[j] else _ZERO
             if s < 0:  # v (w, b) = |v| (-w, -b)
                 low, high = None if high is None else -high, None if low is None else -low
             if homogeneous:
@@ -99,7 +116,7 @@ class Bounds:
         """The bound that a certificate proves at the node `path`, pairs of a sample and the neurons' pieces.
 
         certificate: u (one for each step of the path), mu as (neuron, step, cut, value), and None or the pair of g
-        or a for each neuron (lists) and e, with which the penalty counts. signs: None for all.
+        or a for each orbit (lists) and e, with which the penalty counts. signs: None for all.
         """
         problem = self.problem
         u_floats, mu, penalty = certificate
@@ -130,22 +147,34 @@ class Bounds:
             i, choice = path[step]
             if choice is None:
                 raise EvidenceError("a multiplier belongs to a sample that is given up")
-            v *= signs[k] * (1 if choice[k] > c else -1)
+            o, m = self.neurons[k]
+            v *= signs[o] * self.orbits[o].turned[m] * (1 if choice[k] > c else -1)
             row, mine = self.cuts[c][i], rest[k]
             for j in range(own):
                 mine[j] -= v * row[j]
+        forms = self._folded(rest)
         if penalty is not None:
-            square += self._decay(decays, rest, 2 * f)
+            square += self._decay(decays, forms, 2 * f)
             a = decays[-1]
             c_rest += 2 * self.constant_decay * a
             square += self.constant_decay * a * a
         # all at scale 3 e + 2 f
         total = (one << f) - square << 2 * self.e
-        for k in range(neurons):
-            sides = (1, -1) if signs is None else (signs[k],)
-            total += min(self._least(self.intervals[k][s], s, rest[k]) for s in sides) << f
+        for o, form in enumerate(forms):
+            sides = (1, -1) if signs is None else (signs[o],)
+            total += min(self._least(o, s, form) for s in sides) << f
         total += min(c_rest * end for end in self.c_box) << self.e + f
         return Fraction(total, 1 << 3 * self.e + 2 * f)
+
+    def _folded(self, rest: list[list[int]]) -> list[list[int]]:
+        """The sum of the neurons' forms as forms of the orbits' unknowns."""
+        kind = self.problem.activation
+        forms = [[0] * (1 if kind in THRESHOLD else orbit.columns + (kind == "hardtanh")) for orbit in self.orbits]
+        for (o, _), places, mine in zip(self.neurons, self.fold, rest, strict=True):
+            form = forms[o]
+            for (place, sign), v in zip(places, mine, strict=True):
+                form[place] += sign * v
+        return forms
 
     def _check_range(self, u: list[float]) -> None:
         if self.problem.kind == "max_error":
@@ -156,57 +185,61 @@ class Bounds:
         if (lo is not None and any(v < lo for v in u)) or (hi is not None and any(v > hi for v in u)):
             raise EvidenceError("a multiplier is out of range")
 
-    def _decay(self, decays: list[int], rest: list[list[int]], twice: int) -> int:
-        """Add the linear forms of the neurons' penalties to `rest`; what their squares cost (scale e + twice)."""
+    def _decay(self, decays: list[int], forms: list[list[int]], twice: int) -> int:
+        """Add the linear forms of the orbits' penalties to `forms`; what their squares cost (scale e + twice)."""
         homogeneous = self.problem.activation in HOMOGENEOUS
-        width = self.problem.columns if homogeneous else 1
-        if len(decays) != width * len(rest) + 1:
+        widths = [orbit.columns if homogeneous else 1 for orbit in self.orbits]
+        if len(decays) != sum(widths) + 1:
             raise EvidenceError("the multipliers of a penalty have the wrong length")
-        cost = 0
-        for k, mine in enumerate(rest):
-            g = decays[k * width : (k + 1) * width]
+        cost = start = 0
+        for o, (mine, width) in enumerate(zip(forms, widths, strict=True)):
+            g = decays[start : start + width]
+            start += width
             if homogeneous:
-                *hidden, output = self.decays[k]
+                *hidden, output = self.decays[o]
                 if sum(p * v * v for p, v in zip(hidden, g, strict=True)) > output << twice:
                     raise EvidenceError("the multipliers of a penalty are too large")
                 for j, v in enumerate(g):
                     mine[j] += 2 * hidden[j] * v
             else:
-                output = self.decays[k][-1]
+                output = self.decays[o][-1]
                 mine[-1] += 2 * output * g[0]
                 cost += output * g[0] * g[0]
         return cost
 
-    def _least(self, box: IntegerBox, s: int, rest: list[int]) -> int:
-        """The minimum of rest . unknowns of a neuron, scale 3 e + f. rest has scale e + f, box e.
+    def _least(self, o: int, s: int, form: list[int]) -> int:
+        """The minimum of form . unknowns of an orbit, scale 3 e + f. form has scale e + f, boxes e.
 
-        The bias may be replaced by b + w.shift, which has a small reach although b has a large one.
+        A member's bias b may be replaced by b + w.shift, which has a small reach although b has a large one.
         """
-        e, problem = self.e, self.problem
+        e, problem, box = self.e, self.problem, self.intervals[o][s]
         if problem.activation in THRESHOLD:
-            return min(rest[0] * end for end in box.fixed[0]) << e
-        columns = problem.columns
-        best = self._over(box, s, [v << e for v in rest], box.fixed[columns - 1], False)
+            return min(form[0] * end for end in box.fixed[0]) << e
+        best = self._over(box, s, [v << e for v in form], None)
         if problem.biased:
-            moved = [(rest[j] << e) - rest[columns - 1] * self.shift[j] for j in range(columns - 1)]
-            moved += [v << e for v in rest[columns - 1 :]]
-            wide = self.reach[columns - 1]
-            best = max(best, self._over(box, s, moved, (-wide, wide), True))
+            for places in self.orbits[o].places:
+                bias, sign = places[-1]
+                if sign == 0 or any(place == bias and turn != 0 for place, turn in places[:-1]):
+                    continue
+                moved = [v << e for v in form]
+                for (place, turn), shift in zip(places, self.shift, strict=False):
+                    moved[place] -= form[bias] * sign * turn * shift
+                best = max(best, self._over(box, s, moved, bias))
         return best
 
-    def _over(self, box: IntegerBox, s: int, form: list[int], bias: Interval, centred: bool) -> int:
-        """The same for a form with scale 2 e + f; `bias`: the interval of the last weight, its own if not centred."""
-        columns = self.problem.columns
+    def _over(self, box: IntegerBox, s: int, form: list[int], centred: int | None) -> int:
+        """The same for a form with scale 2 e + f; `centred`: the bias that was replaced."""
+        columns, wide = len(box.fixed), self.reach[-1]
+        ends = [(-wide, wide) if j == centred else pair for j, pair in enumerate(box.fixed)]
         if not box.growing:  # boxes that contain 0
-            ends = [*box.fixed[:-1], bias]
             return sum(min(v * end for end in pair) for v, pair in zip(form, ends, strict=True))
         # |v| in its range, |v| lo <= theta_j <= |v| hi or the reach; the form may have a coefficient of v
         constant = 0  # scale 3 e + f, like the slope in |v|
         slope = s * form[columns] << self.e if len(form) > columns else 0
         for j in range(columns):
             end = box.growing[j][0 if form[j] > 0 else 1]
-            if end is None or (centred and j == columns - 1):
-                constant += min(form[j] * reached for reached in (bias if j == columns - 1 else box.fixed[j]))
+            if end is None or j == centred:
+                constant += min(form[j] * reached for reached in ends[j])
             else:
                 slope += form[j] * end
         return constant + (min(slope * end for end in box.size) >> self.e)

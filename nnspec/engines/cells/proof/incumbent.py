@@ -43,6 +43,9 @@ def objective(problem: Training, network: dict) -> tuple[Fraction, list[list[boo
             raise EvidenceError("the network leaves its box")
     if not _inside(c, problem.c_lo, problem.c_hi):
         raise EvidenceError("the network leaves its box")
+    entries = [*(e for row in hidden for e in row), *v, c]
+    if any(e != sign * entries[root] for e, (root, sign) in zip(entries, problem.entries, strict=True)):
+        raise EvidenceError("the network breaks a tie")
     losses = [w * loss_of(problem, i, output(problem, hidden, v, c, i)) for i, w in enumerate(problem.weights)]
     total = max(losses) if problem.kind == "max_error" else sum(losses, Fraction(0))
     for k, row in enumerate(hidden):

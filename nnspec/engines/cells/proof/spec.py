@@ -19,6 +19,7 @@ import numpy as np
 
 from nnspec.engines.cells.proof import incumbent
 from nnspec.engines.cells.proof.exact import EvidenceError
+from nnspec.engines.cells.proof.orbits import Entries, entries_of
 from nnspec.engines.cells.proof.statement import Support, support_of
 from nnspec.engines.cells.proof.training import Training, read
 from nnspec.problem import evaluate, losses
@@ -67,8 +68,8 @@ def _objective(problem: Problem) -> tuple[Network, ex.Loss, float, float, list[t
     e = problem.objective.expression
     if problem.objective.sense != "minimize" or e is None or problem.variables:
         raise _other("it does not minimise a loss")
-    if problem.ties or any(c.kind == "enforce" for c in problem.symmetry_claims):
-        raise _other("its weights are tied")
+    if any(c.kind == "enforce" for c in problem.symmetry_claims):
+        raise _other("its weights are tied in several ways")
     constant, terms = ex.linear_terms(e)
     found = [(c, t) for c, t in terms if isinstance(t, ex.Loss)]
     others = [(c, t) for c, t in terms if not isinstance(t, ex.Loss)]
@@ -138,10 +139,28 @@ def _same(p: dict[str, Any], file: Training, problem: Problem, chain: tuple[Laye
         wanted["delta"] = (p["delta"], 1.0 if loss.delta is None else loss.delta)
     if loss.kind in MARGINS:
         wanted["margin"] = (p["margin"], losses.default_margin(loss.kind) if loss.margin is None else loss.margin)
+    wanted["ties"] = (file.entries, _entries(problem, (hidden, output)))
     wanted["ranges of weights"] = ([p[name] for name in boxes], [_limits(box) for box in boxes.values()])
     different = [name for name, (inside, outside) in wanted.items() if inside != outside]
     if different:
         raise _other(f"{', '.join(different)} {'differ' if len(different) > 1 else 'differs'}")
+
+
+def _entries(problem: Problem, chain: tuple[Layer, Layer]) -> Entries | None:
+    """What the spec's ties say of the entries of a file (see `orbits`); None if they are about others."""
+    hidden, output = chain
+    assert hidden.weights is not None
+    assert output.weights is not None
+    count, d = hidden.weights.shape
+    places: dict[tuple[str, int], int] = {}
+    for k in range(count):
+        places |= {(hidden.weights.name, k * d + j): k * (d + 1) + j for j in range(d)}
+        places[output.weights.name, k] = count * (d + 1) + k
+        if hidden.bias is not None:
+            places[hidden.bias.name, k] = k * (d + 1) + d
+    if output.bias is not None:
+        places[output.bias.name, 0] = count * (d + 2)
+    return entries_of(problem.ties, places, count * (d + 2) + 1)
 
 
 def _limits(a: Any) -> Any:
@@ -183,7 +202,7 @@ def _supports(file: Training, problem: Problem, network: Network, chain: tuple[L
         if not any(s.price <= 0 and s.holds(whole, file.output_bias) for s in supports):
             raise _other("there are limits on numbers of weights in the proof, and none in the spec")
         return
-    alike = all(file.alike(k, 0) for k in range(count)) and all(getattr(t, "neuron", None) is None for t in sizes)
+    alike = all(o.alike(file.orbits[0]) for o in file.orbits) and all(getattr(t, "neuron", None) is None for t in sizes)
     orders = list(itertools.permutations(range(count))) if alike else [tuple(range(count))]
     sets = [[s for n in range(len(m) + 1) for s in itertools.combinations(m, n)] for m in movable]
     if 2 * float(np.prod([len(s) for s in sets])) > MOST_SETS:
@@ -220,9 +239,12 @@ def _judge(content: dict[str, Any], file: Training, problem: Problem, chain: tup
         raise _other("the objective is another function")
     r = np.random.RandomState(1)
     for _ in range(3):
-        boxes = [list(zip(*box, strict=True)) for box in zip(file.lo, file.hi, strict=True)]
-        w = np.array([[_inside(r, *pair) for pair in box] for box in boxes])
-        v = np.array([_inside(r, *pair) for pair in zip(file.out_lo, file.out_hi, strict=True)])
+        w, v = np.zeros((file.neurons, file.columns)), np.zeros(file.neurons)
+        for orbit in file.orbits:
+            t = [_inside(r, *pair) for pair in zip(orbit.lo, orbit.hi, strict=True)]
+            n = _inside(r, orbit.out_lo, orbit.out_hi)
+            for k, places, e in zip(orbit.members, orbit.places, orbit.turned, strict=True):
+                w[k], v[k] = [sign * t[place] for place, sign in places], e * n
         c = _inside(r, file.c_lo, file.c_hi)
         point = _point(file, chain, w, v, c)
         counts = sum(f * evaluate.size(problem, point, t) for f, t in _objective(problem)[4])

@@ -12,7 +12,7 @@ from below. The bound of the file is the least over all parts, if they cover eve
 * Signs. Neurons may have both signs, those allowed by their boxes. Exchanging two neighbours with equal boxes changes
   nothing, so of the vectors that differ by that one is enough. hardtanh is odd: in boxes that are symmetric about 0 a
   negative output weight is not needed. For step and sign the output weight is itself an unknown of both signs, and
-  there is one vector. v = 0 goes with every sign.
+  there is one vector. v = 0 goes with every sign. All of this is about orbits of neurons, where weights are tied.
 
 For fewest errors on the plane there may be no parts: the bound is checked by enumeration (`halfplanes`).
 """
@@ -35,7 +35,7 @@ from nnspec.engines.cells.proof.exact import EvidenceError, number
 from nnspec.engines.cells.proof.training import REACH, THRESHOLD, Training, read
 from nnspec.engines.cells.proof.tree import Prover
 
-VERSION = 2
+VERSION = 3
 TOLERANCE = Fraction(1, 10**7)
 """Relative amount by which the written objective may differ from the network's: it was computed in floats."""
 
@@ -118,9 +118,9 @@ def support_of(problem: Training, part: dict) -> Support:  # type: ignore[type-a
     found = Support([[_flag(v) for v in row] for row in s["hidden"]], _flag(s["constant"]), number(s["price"]))
     if len(found.hidden) != problem.neurons or any(len(row) != problem.columns for row in found.hidden):
         raise EvidenceError("a support has the wrong shape")
-    if problem.activation in THRESHOLD:
-        raise EvidenceError("weights of step and sign neurons are not counted")
-    if (not found.constant and not _zero_allowed(problem)) or any(map(problem.apart, range(problem.neurons))):
+    if problem.activation in THRESHOLD or problem.tied:
+        raise EvidenceError("weights of step and sign neurons, and tied ones, are not counted")
+    if (not found.constant and not _zero_allowed(problem)) or any(o.apart for o in problem.orbits):
         raise EvidenceError("a support leaves out a weight whose box does not contain 0")
     return found
 
@@ -135,47 +135,48 @@ def _zero_allowed(problem: Training) -> bool:
     return (problem.c_lo is None or problem.c_lo <= 0) and (problem.c_hi is None or problem.c_hi >= 0)
 
 
+def used_orbits(problem: Training, support: Support) -> tuple[list[int], list[list[bool]]]:
+    """The orbits that a support leaves, and which of their weights: others are 0 and leave the problem."""
+    free = []
+    for orbit in problem.orbits:
+        allowed = [orbit.lo[j] != 0 or orbit.hi[j] != 0 for j in range(orbit.columns)]
+        for k, places in zip(orbit.members, orbit.places, strict=True):
+            for (place, sign), inside in zip(places, support.hidden[k], strict=True):
+                allowed[place] &= inside or sign == 0
+        free.append(allowed)
+    return [o for o, row in enumerate(free) if any(row)], free
+
+
 def prover_of(problem: Training, support: Support, signs: list[Signs], strict: Fraction) -> Prover:
-    """The Prover of a part: neurons that the support leaves out are 0 and leave the problem."""
-    free = [[allowed and _movable(problem, k, j) for j, allowed in enumerate(row)]
-            for k, row in enumerate(support.hidden)]  # fmt: skip
-    neurons = [k for k, row in enumerate(free) if any(row)]
-    if any(len(s) != len(neurons) or any(v not in (1, -1) for v in s) for s in signs):
+    """The Prover of a part."""
+    used, free = used_orbits(problem, support)
+    if any(len(s) != len(used) or any(v not in (1, -1) for v in s) for s in signs):
         raise EvidenceError("a vector of signs has the wrong shape")
     constant = problem.output_bias and support.constant
-    return Prover(Bounds(problem, neurons, [free[k] for k in neurons], constant), signs, strict)
-
-
-def _movable(problem: Training, k: int, j: int) -> bool:
-    return problem.lo[k][j] != 0 or problem.hi[k][j] != 0
+    return Prover(Bounds(problem, used, [free[o] for o in used], constant), signs, strict)
 
 
 def vectors(problem: Training, prover: Prover) -> set[Signs]:
     """Sign vectors that must be covered, one of each class of those that differ by exchanges."""
-    neurons = prover.bounds.neurons
+    orbits = prover.bounds.orbits
     if problem.activation in THRESHOLD:
-        return {(1,) * len(neurons)}
+        return {(1,) * len(orbits)}
     choices = []
-    for k in neurons:
-        odd = problem.activation == "hardtanh" and problem.symmetric(k) and _opposite(problem, k)
-        low, high = problem.out_lo[k], problem.out_hi[k]
+    for orbit in orbits:
+        odd = problem.activation == "hardtanh" and orbit.one_sided
+        low, high = orbit.out_lo, orbit.out_hi
         sides = ([1] if high is None or high > 0 else []) + ([-1] if not odd and (low is None or low < 0) else [])
         choices.append(sides or [1])
-    return {sorted_signs(problem, prover, s) for s in itertools.product(*choices)}
+    return {sorted_signs(prover, s) for s in itertools.product(*choices)}
 
 
-def _opposite(problem: Training, k: int) -> bool:
-    low, high = problem.out_lo[k], problem.out_hi[k]
-    return (low is None and high is None) or (low is not None and high is not None and low == -high)
-
-
-def sorted_signs(problem: Training, prover: Prover, signs: Signs) -> Signs:
+def sorted_signs(prover: Prover, signs: Signs) -> Signs:
     """The signs with those of neighbours that are equal in order."""
-    neurons, free = prover.bounds.neurons, prover.bounds.free
+    orbits, free = prover.bounds.orbits, prover.bounds.free
     result: list[int] = []
     run: list[int] = []
-    for k, s in enumerate(signs):
-        if k > 0 and not (problem.alike(neurons[k], neurons[k - 1]) and free[k] == free[k - 1]):
+    for o, s in enumerate(signs):
+        if o > 0 and not (orbits[o].alike(orbits[o - 1]) and free[o] == free[o - 1]):
             result, run = result + sorted(run), []
         run.append(s)
     return tuple(result + sorted(run))
@@ -213,7 +214,7 @@ def _check(content: dict[str, Any]) -> Report:
         if same is None:
             same = (support, prover, set())
             covered.append(same)
-        same[2].update(sorted_signs(problem, prover, s) for s in prover.signs)
+        same[2].update(sorted_signs(prover, s) for s in prover.signs)
     for _, prover, signs in covered:
         if not vectors(problem, prover) <= signs:
             raise EvidenceError("the parts leave out signs of the output weights")

@@ -16,6 +16,8 @@ Unknowns of a neuron, in which outputs are linear for a given piece of its activ
 * relu, leaky_relu, abs: theta = v (w, b);
 * hardtanh: theta = v (w, b), then v;
 * step, sign: v.
+
+Neurons with tied weights share them: see `orbits`.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ from fractions import Fraction
 from statistics import fmean
 
 from nnspec.engines.cells.proof.exact import EvidenceError, number, numbers
+from nnspec.engines.cells.proof.orbits import Entries, Limit, Orbit, orbits, read_entries
 
 REACH = 10_000
 """Where boxes do not imply bounds on the unknowns, the proof speaks of those up to REACH times the size of the data."""
@@ -32,8 +35,6 @@ REACH = 10_000
 HOMOGENEOUS = ("relu", "leaky_relu", "abs")
 THRESHOLD = ("step", "sign")
 ACTIVATIONS = (*HOMOGENEOUS, "hardtanh", *THRESHOLD)
-
-Limit = Fraction | None  # None: no limit
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,10 @@ class Loss:
 
 @dataclass(frozen=True, eq=False)
 class Training:
-    """See the module's docstring. lo, hi (H, d + 1): boxes of (w_k, b_k), of which b_k is 0 without hidden biases."""
+    """See the module's docstring. lo, hi (H, d + 1): boxes of (w_k, b_k), of which b_k is 0 without hidden biases.
+
+    Boxes and penalties here are those of the neurons as they stand; `orbits` have what the ties leave of them.
+    """
 
     activation: str
     alpha: Fraction
@@ -73,12 +77,18 @@ class Training:
     constant_decay: Fraction
     scale: Fraction
     offset: Fraction
+    entries: Entries
+    orbits: list[Orbit]
     # what the claim's reach is measured in
     shift: list[Fraction]
     width: list[Fraction]
     reach: list[Fraction]  # (d + 1,) of v w_j, and of v (b + w.shift)
     level: Fraction
     unit: Fraction  # reach of v and of c - level
+
+    @property
+    def tied(self) -> bool:
+        return any(entry != (e, 1) for e, entry in enumerate(self.entries))
 
     @property
     def samples(self) -> int:
@@ -132,28 +142,6 @@ class Training:
         """What decides on which side of cut c a sample is: a form of (w, b), for hardtanh of v (w, b) and v > 0."""
         return self.row(i) if self.activation in THRESHOLD else self.cut(c, i)
 
-    def symmetric(self, k: int) -> bool:
-        """Whether neuron k's boxes of (w, b) are symmetric about 0."""
-        return all((a is None and b is None) or (a is not None and b is not None and a == -b)
-                   for a, b in zip(self.lo[k], self.hi[k], strict=True))  # fmt: skip
-
-    def alike(self, k: int, j: int) -> bool:
-        """Whether neurons k and j have the same boxes and penalties."""
-        own = (self.lo, self.hi, self.out_lo, self.out_hi, self.hidden_decay, self.output_decay)
-        return all(v[k] == v[j] for v in own)
-
-    def size(self, k: int, s: int) -> tuple[Fraction, Limit]:
-        """The range of |v_k| for an output weight of sign s."""
-        low, high = self.out_lo[k], self.out_hi[k]
-        if s < 0:
-            low, high = None if high is None else -high, None if low is None else -low
-        return max(Fraction(0), low or Fraction(0)), None if high is None else max(Fraction(0), high)
-
-    def apart(self, k: int) -> bool:
-        """Whether a box of neuron k does not contain 0."""
-        limits = [*zip(self.lo[k], self.hi[k], strict=True), (self.out_lo[k], self.out_hi[k])]
-        return any((a is not None and a > 0) or (b is not None and b < 0) for a, b in limits)
-
 
 def read(p: dict) -> Training:  # type: ignore[type-arg]
     """The problem of a file. Raises EvidenceError, KeyError, TypeError where it is not one."""
@@ -198,11 +186,19 @@ def read(p: dict) -> Training:  # type: ignore[type-arg]
     if c_lo is not None and c_hi is not None and c_lo > c_hi:
         raise EvidenceError("a box is empty")
     outputs = None if not hinge else max(1.0, float(margin)) if kind == "errors" else 1.0
+    entries = read_entries(p["ties"], count * (d + 2) + 1)
+    if entries[-1][1] == 0:
+        if not ((c_lo is None or c_lo <= 0) and (c_hi is None or c_hi >= 0)):
+            raise EvidenceError("the ties leave a weight no value")
+        c_lo = c_hi = Fraction(0)
+    found = orbits(entries, lo, hi, out_lo, out_hi, hidden, output)
+    if activation in THRESHOLD and not all(o.rising for o in found):
+        raise EvidenceError("ties keep the biases of step and sign neurons from growing")
     shift, width, reach, level, unit = _reach(x, y, weights, biased, c_lo if c_lo == c_hi else None, outputs)
     return Training(activation, number(p["alpha"]), kind, _loss(kind, quantile, delta), delta, margin, x,
                     [margin] * len(x) if hinge else y, y if hinge else [Fraction(1)] * len(x), weights, biased,
                     p["output_bias"], lo, hi, out_lo, out_hi, c_lo, c_hi, hidden, output, constant,
-                    scale, number(p["offset"]), shift, width, reach, level, unit)  # fmt: skip
+                    scale, number(p["offset"]), entries, found, shift, width, reach, level, unit)  # fmt: skip
 
 
 def _limits(values: list) -> list[Limit]:  # type: ignore[type-arg]

@@ -6,23 +6,27 @@ A node is reached by a path: samples of S, each with a piece for each neuron; si
   pieces for the sample, in lexicographic order, without those left out below.
 * ["b", certificates]: they close all signs that are open.
 * ["w"], for errors only: the samples given up, and an earlier statement about others, cost L.
-* ["e", k, steps] or ["e", k, steps, weights]: no neuron k has such a pattern, as some of its steps and cuts show.
+* ["e", k, steps] or ["e", k, steps, weights]: no neuron k has such a pattern, as some of its steps and cuts show, or
+  no neurons of its orbit have such patterns: a step, a cut and, where it is not k, which neuron's they are.
 
 *All networks are covered.* Take the neuron's w and b that the support leaves free. If no sample lies on the boundary of
 a piece, the network's own pieces are a path. Otherwise its (w, b) lies in the closure of a cell of the arrangement of
 the boundaries, whose pieces' formulas hold at it too, since the activation is continuous. So it is enough to close
 nonempty open cells (for hardtanh: of (v w, v b, v) within v > 0). A pattern may be cut off if boundaries' forms, each
 with the sign of its side, have a dependence with nonnegative coefficients: they cannot all be positive then. It is
-found by elimination from the few steps and cuts that are named. A form that vanishes says nothing.
+found by elimination from the few steps and cuts that are named. A form that vanishes says nothing. Neurons with tied
+weights have one arrangement, that of all their forms of the weights they share.
 
 step and sign jump. A neuron with some w.x_i + b = 0 has the same outputs as one with a slightly larger bias, so open
-cells are enough for them as well. With strict > 0 the claim is about fewer networks: those whose neurons have
-|w.x_i + b| >= strict max|(w, b)| at all samples, inputs shifted and divided by their widths as in `training`. A mean
-of sides whose entries' absolute values sum to less than `strict` then excludes a pattern.
+cells are enough for them as well (ties must let all biases grow). With strict > 0 the claim is about fewer networks:
+those whose neurons have |w.x_i + b| >= strict max|(w, b)| at all samples, inputs shifted and divided by their widths as
+in `training`. A mean of one neuron's sides whose entries' absolute values sum to less than `strict` then excludes a
+pattern.
 
-*Left out* are children that exchange equal neurons: with the same boxes, signs in every order and the same pieces so
-far, the earlier neuron takes the higher piece; and for abs in boxes that are symmetric about 0, children of the root
-that are below the cut, since (w, b) and (-w, -b) are the same neuron.
+*Left out* are children that exchange equal orbits: with the same ties, boxes and penalties, signs in every order and
+the same pieces so far, the earlier orbit takes the higher pieces (its first neuron's first); and for abs in boxes that
+are symmetric about 0, children of the root in which an orbit's first neuron is below the cut, since t and -t are the
+same neurons.
 
 *Bounds.* A certificate without the penalty may be helped by an earlier statement about samples that are not on the
 path: loss on the path >= bound, loss and penalty on the others >= L' (not for the largest error, which is no sum).
@@ -55,18 +59,21 @@ class Prover:
     nodes: int = 0
     certificates: int = 0
     proven: list[tuple[frozenset[int], Fraction]] = field(default_factory=list)
-    alike: list[bool] = field(init=False)  # neuron k may change places with neuron k - 1
-    flip: bool = field(init=False)
+    alike: list[bool] = field(init=False)  # orbit o may change places with orbit o - 1
+    flip: list[bool] = field(init=False)
+    place: list[slice] = field(init=False)  # an orbit's neurons
 
     def __post_init__(self) -> None:
-        problem, neurons, free = self.bounds.problem, self.bounds.neurons, self.bounds.free
-        count, known = len(neurons), set(self.signs)
+        problem, orbits, free = self.bounds.problem, self.bounds.orbits, self.bounds.free
+        count, known = len(orbits), set(self.signs)
         self.alike = [False] * count
-        for k in range(1, count):
-            exchanged = [(*s[: k - 1], s[k], s[k - 1], *s[k + 1 :]) for s in self.signs]
-            self.alike[k] = (problem.alike(neurons[k], neurons[k - 1]) and free[k] == free[k - 1]
+        for o in range(1, count):
+            exchanged = [(*s[: o - 1], s[o], s[o - 1], *s[o + 1 :]) for s in self.signs]
+            self.alike[o] = (orbits[o].alike(orbits[o - 1]) and free[o] == free[o - 1]
                              and all(s in known for s in exchanged))  # fmt: skip
-        self.flip = problem.activation == "abs" and all(problem.symmetric(k) for k in neurons)
+        self.flip = [problem.activation == "abs" and orbit.symmetric for orbit in orbits]
+        ends = list(itertools.accumulate((len(orbit.members) for orbit in orbits), initial=0))
+        self.place = [slice(a, b) for a, b in itertools.pairwise(ends)]
 
     def check(self, samples: list[int], value: Fraction, tree: list) -> None:  # type: ignore[type-arg]
         """Check a statement; later ones may use it."""
@@ -92,11 +99,11 @@ class Prover:
         right = [c for _, c in path if c is not None]
         if self.errors:
             yield None
+        same = [(self.place[o], self.place[o - 1]) for o in range(1, len(self.place))
+                if self.alike[o] and all(c[self.place[o]] == c[self.place[o - 1]] for c in right)]  # fmt: skip
+        above = [place.start for place, flip in zip(self.place, self.flip, strict=True) if flip and not right]
         for choice in itertools.product(range(self.bounds.problem.pieces), repeat=len(self.bounds.neurons)):
-            if self.flip and not right and 0 in choice:
-                continue
-            if not any(self.alike[k] and choice[k] > choice[k - 1] and all(c[k] == c[k - 1] for c in right)
-                       for k in range(1, len(choice))):  # fmt: skip
+            if all(choice[k] for k in above) and not any(choice[b] > choice[a] for b, a in same):
                 yield choice
 
     @property
@@ -148,16 +155,20 @@ class Prover:
             self._walk(left - {sample}, value, [*path, (sample, choice)], open_, nodes)
 
     def empty(self, path: Path, k: int, steps: list[list[int]], weights: list[float] | None) -> None:
-        """Check that neuron k has no such pattern."""
+        """Check that neuron k, or its orbit, has no such pattern."""
         cuts = self.bounds.problem.pieces - 1
         if not 0 <= k < len(self.bounds.neurons) or not steps:
             raise EvidenceError("an empty node names nothing")
         rows = []
-        for t, c in steps:
+        own = self.bounds.neurons[k][0]
+        for t, c, *others in steps:
+            (j,) = others or (k,)
             if t == -1 and self.bounds.problem.activation == "hardtanh":
-                rows.append([Fraction(0)] * sum(self.bounds.free[k]) + [Fraction(1)])  # v > 0
+                rows.append([Fraction(0)] * sum(self.bounds.free[own]) + [Fraction(1)])  # v > 0
             elif 0 <= t < len(path) and 0 <= c < cuts and (choice := path[t][1]) is not None:
-                rows.append(self.side(k, path[t][0], c, choice[k]))
+                if not 0 <= j < len(self.bounds.neurons) or self.bounds.neurons[j][0] != own:
+                    raise EvidenceError("an empty node names a neuron of another orbit")
+                rows.append(self.side(j, path[t][0], c, choice[j]))
             else:
                 raise EvidenceError("an empty node names a wrong sample")
         if weights is None:
@@ -167,13 +178,22 @@ class Prover:
         lambdas = numbers(weights)
         if len(lambdas) != len(rows) or any(v < 0 for v in lambdas) or not any(lambdas):
             raise EvidenceError("the weights of an empty node are wrong")
-        if self.thickness(rows, lambdas) >= self.strict:
+        sides = [self.plain_side(path[t][0], c, path[t][1][k]) for t, c in steps]  # type: ignore[index]
+        if self.thickness(sides, lambdas) >= self.strict:
             raise EvidenceError("a pattern was cut off that a neuron may have with room")
 
     def side(self, k: int, i: int, c: int, piece: int) -> list[Fraction]:
-        """The form of cut c on sample i, in what the support leaves free, positive on the piece's side."""
-        free = self.bounds.free[k]
-        row = [v for j, v in enumerate(self.bounds.problem.side(c, i)) if j >= len(free) or free[j]]
+        """The form of cut c on sample i for neuron k, in the orbit's weights that the support leaves free, positive on
+        the piece's side."""
+        o, m = self.bounds.neurons[k]
+        free = self.bounds.free[o]
+        whole = self.bounds.orbits[o].pull(m, self.bounds.problem.side(c, i))
+        row = [v for j, v in enumerate(whole) if j >= len(free) or free[j]]
+        return row if piece > c else [-v for v in row]
+
+    def plain_side(self, i: int, c: int, piece: int) -> list[Fraction]:
+        """The same in all of a neuron's own (w, b)."""
+        row = self.bounds.problem.side(c, i)
         return row if piece > c else [-v for v in row]
 
     def thickness(self, rows: list[list[Fraction]], weights: list[Fraction]) -> Fraction:

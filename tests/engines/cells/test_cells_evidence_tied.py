@@ -120,9 +120,8 @@ def test_any_certificate_is_a_bound(seed: int) -> None:
         for k, places, e in zip(orbit.members, orbit.places, orbit.turned, strict=True):
             w[k], v[k] = [sign * t[place] for place, sign in places], e * n
     c = 0.0 if problem.c_lo == problem.c_hi else 0.3
-    point = Point({q.name: value for q, value in zip(
-        case.plain.free_parameters(), [a for a in (w[:, :-1], w[:, -1] if problem.biased else None, v[None], np.array([c]))
-                                       if a is not None], strict=True)}, {})  # fmt: skip
+    values = [w[:, :-1], *([w[:, -1]] if problem.biased else []), v[None], np.array([c])]
+    point = Point({q.name: value for q, value in zip(case.plain.free_parameters(), values, strict=True)}, {})
     assert case.tied.holds(point)
     value, _, _ = exact_objective(problem, {"hidden": w.tolist(), "v": v.tolist(), "c": c})
     assert float(value) == pytest.approx(objective(case.plain, point), rel=1e-9)

@@ -248,6 +248,8 @@ def write_evidence(path: str | Path, cells: CellProblem, parts: list[PartProof],
 
     `network`: hidden (H, d + 1), output weights (H,), output bias. `about`: the spec's name and hashes.
     """
+    if cells.supports and cells.activation.kind in THRESHOLD:
+        raise Unwritten("numbers of weights of step and sign neurons have none yet")
     problem = problem_of(cells)
     if cells.planar:
         return _errors(path, problem, network, objective, about)

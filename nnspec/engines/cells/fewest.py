@@ -100,7 +100,7 @@ class ErrorsSearch(Search):
         while True:
             self.check()
             bound = s.proven[-1]
-            top = min(s.best_loss, self.ceiling)
+            top = self.top()
             if top <= self.gap_absolute or bound >= top - max(self.gap * top, self.slack):
                 return min(bound, s.best_loss) if bound < top else bound
             assert s.theta is not None
@@ -121,14 +121,21 @@ class ErrorsSearch(Search):
                 s.best_loss, s.best = loss, z
             self.tell(s.proven[-1])
 
+    def top(self) -> float:
+        """Only networks with fewer errors matter. A ceiling that is no multiple of the unit (since parts have prices)
+        says the same as the next one."""
+        ceiling = self.ceiling
+        if self.unit > 0.0 and ceiling < np.inf:
+            ceiling = self.unit * math.ceil(ceiling / self.unit - 1e-7)
+        return min(self.state.best_loss, ceiling)
+
     def prove_doll(self, members: np.ndarray) -> float:
         """A lower bound for the samples `members`; state.theta becomes their best network."""
         s = self.state
         known = s.proven[-1]
         incumbent, s.theta = self.errors.improve(members, s.theta, 6, self.seed)
         proven = np.array([*s.proven, known])
-        ceiling = min(self.ceiling, s.best_loss)
-        incumbent = min(incumbent, ceiling)
+        incumbent = min(incumbent, self.top())
         floor, nodes_open, budget = np.inf, [Subtree(np.zeros((0, 2), dtype=np.int64), known)], FIRST_BUDGET
         while nodes_open and incumbent - max(self.gap * incumbent, self.slack) > known:
             self.check()

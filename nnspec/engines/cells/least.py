@@ -61,14 +61,15 @@ class Least:
         self.best = math.inf
         self.nodes, self.searched, self.told = 0, 0, -math.inf
         self.prices = np.array([s.price for s in cells.supports])
-        masks = np.array([np.append(s.hidden.reshape(-1), s.constant) for s in cells.supports])
+        masks = np.array([s.mask for s in cells.supports])
         self.sizes = masks.sum(axis=1)
         self.open = np.ones(len(masks), dtype=bool)
         self.images = [masks]
         boxes = np.column_stack([cells.lo, cells.hi, cells.out_lo, cells.out_hi])
         if np.all(boxes == boxes[:1]) and cells.neurons <= MOST_NEURONS:
-            columns = np.arange(cells.lo.size).reshape(cells.lo.shape)
-            self.images = [masks[:, np.append(columns[list(order)].reshape(-1), cells.lo.size)]
+            columns, used = np.arange(cells.lo.size).reshape(cells.lo.shape), cells.lo.size + np.arange(cells.neurons)
+            last = masks.shape[1] - 1
+            self.images = [masks[:, [*columns[list(order)].reshape(-1), *used[list(order)], last]]
                            for order in itertools.permutations(range(cells.neurons))]  # fmt: skip
 
     def inside(self, s: int) -> np.ndarray:

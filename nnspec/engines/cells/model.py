@@ -94,6 +94,8 @@ class CellProblem:
     supports: tuple[Support, ...] = ()  # the problem is the union of its restrictions to these, if there are any
     rows: np.ndarray | None = None  # of a restriction: its neurons and inputs in the whole network
     inputs: np.ndarray | None = None
+    alone: tuple[int, ...] = ()  # of a restriction: step or sign neurons that are constants, and a part of c
+    ranges: tuple[tuple[float, float], ...] = ()  # the ranges of the output bias and of these
     ties: Ties | None = None
     untied: CellProblem | None = None  # with ties: the problem without them
     least: bool = False  # the objective is the supports' price, the loss has to be <= 0 (offset included)
@@ -241,6 +243,15 @@ class CellProblem:
             v, w = np.zeros(self.hidden.size), np.zeros((self.hidden.size, columns))
             v[self.rows] = part_v
             w[np.ix_(self.rows, np.append(self.inputs, columns - 1))] = part_w
+            rest = c
+            c = min(max(c, self.ranges[0][0]), self.ranges[0][1])
+            rest -= c
+            for k, (low, high) in zip(self.alone, self.ranges[1:], strict=True):
+                v[k] = min(max(rest, low), high)
+                rest -= v[k]
+                box = self.output.weights
+                if not box.lo[0, k] <= v[k] <= box.hi[0, k]:  # type: ignore[union-attr]
+                    v[k], w[k, -1] = -v[k], max(self.hidden.bias.lo[k], -1.0)  # type: ignore[union-attr]
         whole = ((self.hidden.weights, w[:, :-1]), (self.hidden.bias, w[:, -1]), (self.output.weights, v[None, :]),
                  (self.output.bias, np.array([c])))  # fmt: skip
         return Point({p.name: value for p, value in whole if p is not None and p.free}, {})
@@ -366,8 +377,6 @@ def _recognise(problem: Problem, sizes: Sequence[tuple[float, ex.Expression]]) -
     if reason is not None:
         return reason
     if hidden.activation.kind in THRESHOLD:
-        if counted:
-            return "the cells engine does not count weights, neurons or inputs of step and sign neurons"
         if hidden.bias is None or np.any(cells.lo >= 0) or np.any(cells.hi <= 0):
             return "the cells engine takes step and sign neurons with biases, and boxes of (w, b) that have 0 inside"
         if loss.kind == "errors" and not cells.margin > 0:

@@ -9,6 +9,11 @@ weight and some nonzero hidden weight or bias, or all of its weights can be 0 at
 output weight whatever the scale between its layers. A support is not needed if another one contains it at no higher
 price, up to an exchange of neurons with equal boxes.
 
+step and sign neurons without inputs are constants: 1, or with a bias (for sign) also -1. `restrict` puts them into the
+range of the output bias, exactly, as a sum of intervals is one; `CellProblem.point` takes it apart again. Without its
+bias a neuron's jump is at 0, where samples may lie: such supports, and those that give neurons different inputs, are
+not taken.
+
 The counts are taken by nnspec.problem.evaluate from a point that is 1 on the support: the judge's own definition.
 """
 
@@ -20,6 +25,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from nnspec.engines.cells.neurons import THRESHOLD
 from nnspec.problem import expression as ex
 from nnspec.problem.evaluate import nonzeros, size, violation
 from nnspec.problem.network import Layer, Network
@@ -39,16 +45,23 @@ MOST_LEAST = MOST_CANDIDATES
 
 @dataclass(frozen=True, eq=False)
 class Support:
-    """hidden (H, d + 1): which weights and biases may be nonzero; a neuron is used if any may. constant: the output
+    """hidden (H, d + 1): which weights and biases may be nonzero; used (H,): which output weights. constant: the output
     bias; price: the objective's counting terms."""
 
     hidden: np.ndarray
+    used: np.ndarray
     constant: bool
     price: float
 
     @property
-    def used(self) -> np.ndarray:
-        return np.asarray(self.hidden.any(axis=1))
+    def alone(self) -> np.ndarray:
+        """The neurons that are used without inputs (H,)."""
+        return np.asarray(self.used & ~self.hidden[:, :-1].any(axis=1))
+
+    @property
+    def mask(self) -> np.ndarray:
+        """All of it in a row."""
+        return np.concatenate([self.hidden.reshape(-1), self.used, [self.constant]])
 
 
 def counting_terms(terms: list[tuple[float, ex.Expression]], network: str) -> bool:
@@ -104,21 +117,24 @@ def supports(problem: Problem, cells: CellProblem, prices: list[tuple[float, ex.
     sizes = [e for c in problem.constraints for e in _sizes(c.expression)] + [e for _, e in prices]
     boxes = np.column_stack([cells.lo, cells.hi, cells.out_lo, cells.out_hi])
     alike = bool(np.all(boxes == boxes[:1])) and all(e.neuron is None for e in sizes if isinstance(e, ex.Size))
-    choices = [[c for c in itertools.product((False, True), repeat=columns) if not any(np.array(c) & ~free[k])]
-               for k in range(count)]  # fmt: skip
+    jumps = cells.activation.kind in THRESHOLD
+    choices = [[(*c, any(c)) for c in itertools.product((False, True), repeat=columns)
+                if not any(np.array(c) & ~free[k])] for k in range(count)]  # fmt: skip
+    if jumps:
+        alone = ((False,) * columns + (True,),)
+        choices = [[*own, *(alone if cells.out_lo[k] < cells.out_hi[k] else ())] for k, own in enumerate(choices)]
     number = float(np.prod([len(c) for c in choices]))
     if number > 2 * MOST_CANDIDATES:
         return "the cells engine counts weights, neurons and inputs of small networks only"
     rows = (itertools.combinations_with_replacement(choices[0], count) if alike else itertools.product(*choices))
     found: list[tuple[float, int, Support]] = []
     for chosen in rows:
-        hidden = np.array(chosen, dtype=bool)
+        hidden, used = np.array(chosen, dtype=bool)[:, :-1], np.array(chosen, dtype=bool)[:, -1]
         for constant in constants:
-            point = _indicator(cells, hidden, constant)
+            point = _indicator(cells, hidden, used, constant)
             if _within(problem, cells.network, (cells.hidden, cells.output), point):
                 price = sum(c * size(problem, point, e) for c, e in prices if isinstance(e, ex.Size))
-                bits = _bits(hidden, constant)
-                found.append((price, bits, Support(hidden, constant, price)))
+                found.append((price, _bits(hidden[free], used, constant), Support(hidden, used, constant, price)))
     if not found:
         return "the limits on numbers of weights, neurons or inputs cannot be kept"
     if len(found) > MOST_CANDIDATES:
@@ -129,19 +145,26 @@ def supports(problem: Problem, cells: CellProblem, prices: list[tuple[float, ex.
     held, costs = np.zeros(len(found), dtype=np.int64), np.zeros(len(found))
     for price, bits, support in found:
         images = {bits} if not alike else {
-            _bits(support.hidden[list(order)], support.constant) for order in itertools.permutations(range(count))
-        }  # fmt: skip
+            _bits(support.hidden[list(order)][free], support.used[list(order)], support.constant)
+            for order in itertools.permutations(range(count))
+        }
         cheaper = ~held[: len(kept)][costs[: len(kept)] <= price]
         if not any(np.any(cheaper & image == 0) for image in images):
             held[len(kept)], costs[len(kept)] = bits, price
             kept.append(support)
     if len(kept) > most:
         return f"the cells engine searches at most {most} sets of nonzero weights; here there are {len(kept)}"
+    if jumps:
+        wide = [s.hidden[s.hidden[:, :-1].any(axis=1)] for s in kept]
+        if not all(np.all(rows == rows[:1]) and np.all(rows[:, -1]) for rows in wide):
+            return "the cells engine takes no limits that leave step or sign neurons different inputs, or no bias"
+        if cells.decay is not None and any(np.any(s.alone) for s in kept):
+            return "the cells engine takes no weight decay where step or sign neurons may be left no inputs"
     return tuple(kept)
 
 
-def _bits(hidden: np.ndarray, constant: bool) -> int:
-    return int("".join("01"[int(b)] for b in (*hidden.reshape(-1), constant)), 2)
+def _bits(hidden: np.ndarray, used: np.ndarray, constant: bool) -> int:
+    return int("".join("01"[int(b)] for b in (*hidden, *used, constant)), 2)
 
 
 def _sizes(e: ex.Expression) -> list[ex.Expression]:
@@ -149,9 +172,9 @@ def _sizes(e: ex.Expression) -> list[ex.Expression]:
     return [a for side in (e.left, e.right) for _, a in ex.linear_terms(side)[1]]
 
 
-def _indicator(cells: CellProblem, hidden: np.ndarray, constant: bool) -> Point:
+def _indicator(cells: CellProblem, hidden: np.ndarray, used: np.ndarray, constant: bool) -> Point:
     values = {cells.hidden.weights.name: hidden[:, :-1] * 1.0,  # type: ignore[union-attr]
-              cells.output.weights.name: np.any(hidden, axis=1, keepdims=True).T * 1.0}  # type: ignore[union-attr] # fmt: skip
+              cells.output.weights.name: used[None, :] * 1.0}  # type: ignore[union-attr] # fmt: skip
     if cells.hidden.bias is not None:
         values[cells.hidden.bias.name] = hidden[:, -1] * 1.0
     if cells.output.bias is not None:
@@ -169,16 +192,24 @@ def _within(problem: Problem, network: Network, layers: tuple[Layer, ...], point
 
 def restrict(cells: CellProblem, support: Support) -> CellProblem:
     """The problem of the support's own neurons and inputs; its points are points of the whole network."""
-    rows = np.flatnonzero(support.used)
+    jumps = cells.activation.kind in THRESHOLD
+    alone = support.alone if jumps else np.zeros(len(support.used), dtype=bool)
+    ranges = [(cells.c_lo, cells.c_hi) if support.constant else (0.0, 0.0)]
+    for k in np.flatnonzero(alone):
+        low, high = float(cells.out_lo[k]), float(cells.out_hi[k])
+        turned = cells.activation.kind == "sign" and support.hidden[k, -1]
+        ranges.append((min(low, -high), max(high, -low)) if turned else (low, high))
+    rows = np.flatnonzero(support.used & ~alone)
     inputs = np.flatnonzero(support.hidden[:, :-1].any(axis=0))
     rows = rows if len(rows) else np.array([0])  # one neuron that is fixed to 0
     inputs = inputs if len(inputs) else np.array([0])
     chosen = np.ix_(rows, np.append(inputs, cells.lo.shape[1] - 1))
-    mask, used = support.hidden[chosen], support.used[rows]
+    mask, used = support.hidden[chosen], (support.used & ~alone)[rows]
     return replace(
         cells, x=np.ascontiguousarray(cells.x[:, inputs]), offset=cells.offset + support.price,
         lo=np.where(mask, cells.lo[chosen], 0.0), hi=np.where(mask, cells.hi[chosen], 0.0),
         out_lo=np.where(used, cells.out_lo[rows], 0.0), out_hi=np.where(used, cells.out_hi[rows], 0.0),
-        c_lo=cells.c_lo if support.constant else 0.0, c_hi=cells.c_hi if support.constant else 0.0,
+        c_lo=sum(low for low, _ in ranges), c_hi=sum(high for _, high in ranges), ranges=tuple(ranges),
+        alone=tuple(int(k) for k in np.flatnonzero(alone)),
         supports=(), rows=rows, inputs=inputs, decay=None if cells.decay is None else cells.decay.of(rows, inputs),
     )  # fmt: skip

@@ -86,8 +86,7 @@ def _cells_proof(path: Path, problem: Problem | None) -> Verified:
     lines: tuple[str, ...] = ()
     try:
         report = verify(path)
-        lines = (f"objective {report.objective:.9g} of the network inside, recomputed in exact arithmetic",
-                 f"bound {report.bound:.9g}, {report.proven_by}", *report.claims)  # fmt: skip
+        lines = report.lines
         if problem is None:
             return Verified(lines, ())
         notes = about(path, problem)

@@ -207,14 +207,22 @@ class _Run:
     def tied(self, engine: Engine, files: Mapping[str, Path] | None) -> Outcome:
         """The cases of an enforced symmetry, without orders of orbits: the engine has its own."""
         assert self.symmetric is not None
+        joined = None
         if files and len(self.symmetric) > 1:
-            raise UsageError(diagnostic(
-                "NNS172", f"an enforced symmetry stands for {len(self.symmetric)} problems, and a "
-                f"{' and a '.join(files)} belong to one", help="leave them out",
-            ))  # fmt: skip
+            if engine.name != "cells" or "checkpoint" in files:
+                raise UsageError(diagnostic(
+                    "NNS172", f"an enforced symmetry stands for {len(self.symmetric)} problems, and a "
+                    f"{' and a '.join(files)} belong to one", help="leave them out",
+                ))  # fmt: skip
+            from nnspec.engines.cells.cases import Cases
+
+            engine = joined = Cases()
         cases = tuple(Case(e.plain, e.inverse, lambda p, e=e: p if e.tied.holds(p) else None, e.label)  # type: ignore[misc]
                       for e in self.symmetric)  # fmt: skip
-        return self.of_chain(engine, Chain(cases, reduce(self.problem, self.upper, ()).steps))
+        outcome = self.of_chain(engine, Chain(cases, reduce(self.problem, self.upper, ()).steps))
+        if joined is not None and files is not None:
+            outcome = joined.join(files["certificate"], len(cases), outcome)
+        return outcome
 
     def reduced(self, engine: Engine, reductions: bool = True, trivial: bool = False) -> Outcome:
         return self.of_chain(engine, reduce(self.problem, self.upper, CHAIN if reductions else ()), trivial)

@@ -172,6 +172,13 @@ minimize sse(f, D)
 """
 
 
+SWAPPED = """data D = table(x = [[-1, 0], [0.5, 1], [1, -1], [0, 0.5]], y = [-1, 0.2, 0.9, 0.4])
+net f = input(2) -> h: dense(2, relu) -> out: dense(1) with weights in -1..1, biases in -1..1
+enforce f invariant under swap(0, 1)
+minimize sae(f, D)
+"""
+
+
 def test_proofs_of_the_cells_engine(nnspec, tmp_path):
     (tmp_path / "r.nns").write_text(RELU)
     assert nnspec("solve", "r.nns", "--engine", "cells", "--certificate", "proof.gz").status == 0
@@ -190,6 +197,17 @@ def test_proofs_of_the_cells_engine(nnspec, tmp_path):
     assert nnspec("solve", "d.nns", "--engine", "cells", "--certificate", "d.gz").status == 0
     assert nnspec("verify", "d.gz", "d.nns").status == 0
     assert nnspec("verify", "d.gz", "r.nns").status == 1
+    fewest = RELU.replace("minimize sse(f, D)", "minimize l0(f)\nconstraint fit: sse(f, D) <= 0.5")
+    (tmp_path / "l.nns").write_text(fewest)
+    assert nnspec("solve", "l.nns", "--engine", "cells", "--certificate", "l.gz").status == 0
+    ended = nnspec("verify", "l.gz", "l.nns")
+    assert (ended.status, "objective 3, bound 3" in ended.out) == (0, True)
+    (tmp_path / "other.nns").write_text(fewest.replace("0.5", "0.6"))
+    assert nnspec("verify", "l.gz", "other.nns").status == 1
+    (tmp_path / "s.nns").write_text(SWAPPED)
+    assert nnspec("solve", "s.nns", "--engine", "cells", "--certificate", "s.gz").status == 0
+    ended = nnspec("verify", "s.gz", "s.nns")
+    assert (ended.status, "of 2 cases" in ended.out) == (0, True)
     assert nnspec("solve", "r.nns", "--engine", "cells", "--checkpoint", "state").status == 0
     (tmp_path / "state").write_bytes(b"junk")
     ended = nnspec("solve", "r.nns", "--engine", "cells", "--checkpoint", "state")

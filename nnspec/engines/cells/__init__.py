@@ -26,6 +26,7 @@ from nnspec.tolerances import GAP_ABSOLUTE, proven
 if TYPE_CHECKING:
     from nnspec.engines.cells.claims import PartProof
     from nnspec.engines.cells.driver import State
+    from nnspec.engines.cells.least import Least
 
 
 MEMORY = 4000.0
@@ -170,14 +171,31 @@ def _write(path: str | Path, problem: Problem, cells: CellProblem, parts: list[P
     from nnspec.engines.cells.evidence import Unwritten, write_evidence
 
     network = (cells.untied or cells).values(point)
-    about = {"name": problem.name, "hashes": dict(problem.hashes)}
     try:
-        bound = write_evidence(path, cells, parts, network, value, about)
+        bound = write_evidence(path, cells, parts, network, value, _about(problem))
     except Unwritten as e:
         return f"no evidence file: {e}"
     evidence["file"] = str(path)
     evidence["bound of the file"] = bound
     return None
+
+
+def _about(problem: Problem) -> dict[str, object]:
+    return {"name": problem.name, "hashes": dict(problem.hashes)}
+
+
+def _write_least(path: str | Path, problem: Problem, cells: CellProblem, least: Least, out: Outcome) -> Outcome:
+    from nnspec.engines.cells.evidence import Unwritten, write_least
+
+    network = None if out.point is None else cells.values(out.point)
+    bound = None if out.point is None else out.bound
+    try:
+        if least.unshown(bound):
+            raise Unwritten("sets of nonzero weights were excluded before the checkpoint, which keeps no proofs")
+        write_least(path, cells, least.proofs, network, out.objective, bound, _about(problem))
+    except Unwritten as e:
+        return replace(out, messages=(*out.messages, f"no evidence file: {e}"))
+    return replace(out, evidence={**out.evidence, "file": str(path), "bound of the file": bound})
 
 
 def _solve_union(problem: Problem, cells: CellProblem, limits: Limits, start: tuple[Point, ...],
@@ -218,10 +236,13 @@ def _solve_least(problem: Problem, cells: CellProblem, limits: Limits, start: tu
 
     if checkpoint is not None and Path(checkpoint).exists():
         raise CheckpointError(f"{checkpoint}: {_COUNTS} keeps no checkpoints")
-    out = Least(problem, cells, limits, on_progress, stop).run(start)
-    missing = [(path, "evidence file"), (checkpoint if out.status is not Status.OPTIMAL else None, "checkpoint")]
-    more = tuple(f"no {what}: {_COUNTS} keeps none" for p, what in missing if p is not None)
-    return replace(out, messages=(*out.messages, *more))
+    least = Least(problem, cells, limits, on_progress, stop)
+    out = least.run(start)
+    if path is not None and out.status in (Status.OPTIMAL, Status.INFEASIBLE):
+        out = _write_least(path, problem, cells, least, out)
+    if checkpoint is not None and out.status not in (Status.OPTIMAL, Status.INFEASIBLE):
+        out = replace(out, messages=(*out.messages, f"no checkpoint: {_COUNTS} keeps none"))
+    return out
 
 
 def _solve_errors(problem: Problem, cells: CellProblem, limits: Limits, on_progress: OnProgress | None,

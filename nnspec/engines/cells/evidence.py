@@ -25,7 +25,7 @@ from nnspec.engines.cells.neurons import THRESHOLD
 from nnspec.engines.cells.proof import halfplanes
 from nnspec.engines.cells.proof.bounds import Signs
 from nnspec.engines.cells.proof.exact import nonnegative_dependence
-from nnspec.engines.cells.proof.statement import VERSION, digest, prover_of, support_of, used_orbits
+from nnspec.engines.cells.proof.statement import KEPT, VERSION, digest, load, prover_of, support_of, used_orbits
 from nnspec.engines.cells.proof.training import Training, read
 from nnspec.engines.cells.proof.tree import Path as NodePath
 from nnspec.engines.cells.proof.tree import Prover
@@ -241,19 +241,17 @@ class TreeWriter:
         return None
 
 
-def write_evidence(path: str | Path, cells: CellProblem, parts: list[PartProof],
-                   network: tuple[np.ndarray, np.ndarray, float], objective: float,
-                   about: dict[str, Any] | None = None) -> float:  # fmt: skip
-    """Write the file and return the bound it proves. Raises Unwritten.
+Weights = tuple[np.ndarray, np.ndarray, float]  # hidden (H, d + 1), output (H,), output bias
 
-    `network`: hidden (H, d + 1), output weights (H,), output bias. `about`: the spec's name and hashes.
-    """
-    if cells.supports and cells.activation.kind in THRESHOLD:
-        raise Unwritten("numbers of weights of step and sign neurons have none yet")
+
+def write_evidence(path: str | Path, cells: CellProblem, parts: list[PartProof], network: Weights, objective: float,
+                   about: dict[str, Any] | None = None) -> float:  # fmt: skip
+    """Write the file and return the bound it proves. Raises Unwritten. `about`: the spec's name and hashes."""
+    _counted(cells)
     problem = problem_of(cells)
     if cells.planar:
         return _errors(path, problem, network, objective, about)
-    content: dict[str, Any] = {"version": VERSION, "problem": problem, **(about or {})}
+    content: dict[str, Any] = {"version": VERSION, "problem": problem, "least": False, **(about or {})}
     training = read(problem)
     written = None
     for strict in (0.0, STRICT) if training.activation in THRESHOLD else (0.0,):
@@ -265,11 +263,38 @@ def write_evidence(path: str | Path, cells: CellProblem, parts: list[PartProof],
             if strict == STRICT or training.activation not in THRESHOLD:
                 raise
     assert written is not None
-    content["parts"], bound = written
-    return _write(path, content, network, objective, _below(bound))
+    content["parts"], exact = written
+    bound = _below(exact)
+    _write(path, content, network, objective, bound)
+    return bound
 
 
-def _errors(path: str | Path, problem: dict[str, Any], network: tuple[np.ndarray, np.ndarray, float], objective: float,
+def write_least(path: str | Path, cells: CellProblem, parts: list[PartProof], network: Weights | None,
+                objective: float | None, bound: float | None, about: dict[str, Any] | None = None) -> None:  # fmt: skip
+    """Write the file of a problem of fewest weights under a limit of the loss; no network: none keeps it. The parts are
+    those of supports that are above it. Raises Unwritten."""
+    _counted(cells)
+    problem = problem_of(cells)
+    content = {"version": VERSION, "problem": problem, "least": True, **(about or {}), "strict": 0.0}
+    content["parts"], _ = _parts(read(problem), cells, parts, 0.0)
+    _write(path, content, network, objective, bound)
+
+
+def _counted(cells: CellProblem) -> None:
+    if cells.supports and cells.activation.kind in THRESHOLD:
+        raise Unwritten("numbers of weights of step and sign neurons have none yet")
+
+
+def join(path: str | Path, cases: list[Path]) -> float:
+    """One file of several, which are about the cases of an enforced symmetry; the bound that it proves."""
+    contents = [load(case) for case in cases]
+    content: dict[str, Any] = {"version": VERSION, "cases": contents}
+    content["sha256"] = digest(content)
+    _pack(path, content)
+    return min(float(one["bound"]) for one in contents)
+
+
+def _errors(path: str | Path, problem: dict[str, Any], network: Weights, objective: float,
             about: dict[str, Any] | None) -> float:  # fmt: skip
     """A file without parts: the verifier enumerates."""
     training = read(problem)
@@ -277,18 +302,24 @@ def _errors(path: str | Path, problem: dict[str, Any], network: tuple[np.ndarray
         raise Unwritten("errors are re-checked for one or two step or sign neurons on the plane")
     if training.samples > halfplanes.MOST:
         raise Unwritten(f"errors are re-checked by enumeration, for at most {halfplanes.MOST} samples")
-    content = {"version": VERSION, "problem": problem, **(about or {}), "strict": 0.0, "parts": []}
-    return _write(path, content, network, objective, objective)
+    content = {"version": VERSION, "problem": problem, "least": False, **(about or {}), "strict": 0.0, "parts": []}
+    _write(path, content, network, objective, objective)
+    return objective
 
 
-def _write(path: str | Path, content: dict[str, Any], network: tuple[np.ndarray, np.ndarray, float], objective: float,
-           bound: float) -> float:  # fmt: skip
-    hidden, v, c = network
-    content["network"] = {"hidden": hidden.tolist(), "v": v.tolist(), "c": float(c)}
+def _write(path: str | Path, content: dict[str, Any], network: Weights | None, objective: float | None,
+           bound: float | None) -> None:  # fmt: skip
+    content["network"] = None
+    if network is not None:
+        hidden, v, c = network
+        content["network"] = {"hidden": hidden.tolist(), "v": v.tolist(), "c": float(c)}
     content["objective"], content["bound"] = objective, bound
     content["sha256"] = digest(content)
+    _pack(path, content)
+
+
+def _pack(path: str | Path, content: dict[str, Any]) -> None:
     Path(path).write_bytes(gzip.compress(json.dumps(content, separators=(",", ":")).encode(), mtime=0))
-    return bound
 
 
 STRICT = 1e-7
@@ -304,6 +335,7 @@ def _parts(training: Training, cells: CellProblem, parts: list[PartProof], stric
            ) -> tuple[list[dict[str, Any]], Fraction]:  # fmt: skip
     budget, written, bounds = [NODES], [], []
     slack = 0.0 if cells.kind == "errors" else SLACK  # errors are sums of weights, and nothing is rounded in them
+    limit = (KEPT - training.offset) / training.scale if cells.least else None  # of the loss
     for part in parts:
         s = part.support
         entry: dict[str, Any] = {"support": None, "signs": part.signs, "statements": []}
@@ -317,6 +349,8 @@ def _parts(training: Training, cells: CellProblem, parts: list[PartProof], stric
         best = Fraction(0)
         for m, value in part.values:
             claim = Fraction(value - slack * abs(value) - 1e-12 * writer.duals.scale)
+            if limit is not None and value > limit:  # it ends there, and the slack may be more than what is left
+                claim = Fraction(float((limit + Fraction(value)) / 2))
             if claim <= best:
                 continue
             samples = [int(i) for i in part.order[len(part.order) - m :]]
@@ -324,6 +358,10 @@ def _parts(training: Training, cells: CellProblem, parts: list[PartProof], stric
             entry["statements"].append({"samples": samples, "value": float(claim), "tree": tree})
             prover.proven.append((frozenset(samples), claim))
             best = claim
+            if limit is not None and best > limit:
+                break
+        if limit is not None and best <= limit:
+            raise Unwritten("a set of nonzero weights is too close to the limit of the loss")
         bounds.append(training.offset + support.price + training.scale * best)
         written.append(entry)
-    return written, min(bounds)
+    return written, min(bounds, default=Fraction(0))

@@ -27,6 +27,7 @@ from functools import partial
 
 import numpy as np
 
+from nnspec.engines.cells.claims import PartProof
 from nnspec.engines.cells.driver import State, Stopped
 from nnspec.engines.cells.model import CellProblem
 from nnspec.engines.cells.normal import REACH
@@ -64,6 +65,8 @@ class Least:
         masks = np.array([s.mask for s in cells.supports])
         self.sizes = masks.sum(axis=1)
         self.open = np.ones(len(masks), dtype=bool)
+        self.proofs: list[PartProof] = []  # of the supports that are excluded
+        self.shown = np.zeros(len(masks), dtype=bool)  # which ones are, with these
         self.images = [masks]
         boxes = np.column_stack([cells.lo, cells.hi, cells.out_lo, cells.out_hi])
         if np.all(boxes == boxes[:1]) and cells.neurons <= MOST_NEURONS:
@@ -79,6 +82,11 @@ class Least:
 
     def bound(self) -> float:
         return min(self.best, float(self.prices[self.open].min(initial=math.inf)))
+
+    def unshown(self, bound: float | None) -> bool:
+        """Whether a support that costs less than the bound was excluded by an earlier run, which leaves no proofs."""
+        cheaper = self.prices < (math.inf if bound is None else bound)
+        return bool(np.any(cheaper & ~self.open & ~self.shown))
 
     def consider(self, point: Point) -> bool:
         """Whether the point keeps all constraints; it is the incumbent if none costs less."""
@@ -167,6 +175,8 @@ class Least:
                 part.search.pool.shutdown()
         if settled:
             self.open &= ~self.inside(s)
+            self.shown |= self.inside(s)
+            self.proofs += [part.proof() for part in parts]
         return settled
 
     def report(self, part: Part, state: State, bound: float) -> None:

@@ -26,7 +26,7 @@ from nnspec.engines.cells.verify import EvidenceError, digest, verify
 from nnspec.engines.interface import Limits, Status
 from nnspec.problem import expression as ex
 from nnspec.problem.evaluate import objective
-from nnspec.problem.problem import Constraint, Objective
+from nnspec.problem.problem import Constraint, Objective, Problem
 
 LOSSES = ("sse", "mse", "sae", "mae", "pinball", "max_error", "hinge", "huber", "squared_hinge")
 ACTIVATIONS = ("relu", "leaky_relu", "abs", "hardtanh", "step", "sign")
@@ -68,9 +68,9 @@ def rewrite(path: Path, content: dict) -> Path:  # type: ignore[type-arg]
     return target
 
 
-def refused(path: Path) -> bool:
+def refused(path: Path, problem: Problem | None = None) -> bool:
     try:
-        verify(path)
+        verify(path, problem)
     except EvidenceError:
         return True
     return False

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from cells_models import teacher, training
-from test_cells_evidence import FORGERIES, content_of, nodes, refused, rewrite
+from test_cells_evidence import BOXES, FORGERIES, content_of, nodes, refused, rewrite
 from test_cells_tied import FLIP, GROUPS, MINUS, SWAP, TURN, enforced, random_problem
 
 from nnspec.engines.cells import CellsEngine
@@ -24,6 +24,8 @@ from nnspec.engines.cells.proof.statement import Support, prover_of
 from nnspec.engines.cells.proof.training import read
 from nnspec.engines.cells.verify import verify
 from nnspec.engines.interface import Limits, Status
+from nnspec.engines.run import solve_problem
+from nnspec.errors import UsageError
 from nnspec.problem.evaluate import objective
 from nnspec.problem.problem import Point, Tie
 from nnspec.symmetry import expand
@@ -145,6 +147,49 @@ def test_any_certificate_is_a_bound(seed: int) -> None:
         for penalty in (None, [g, float(size * r.randn())]) if decay else (None,):
             for certificate, s in (([u, mu, penalty], signs), ([u, [], penalty], None)):
                 assert problem.offset + problem.scale * prover.bounds.value(path, s, certificate) <= value
+
+
+def test_all_cases_in_one_file(tmp_path: Path) -> None:
+    """An enforced symmetry stands for several problems: the file has a proof of each, and has to have all."""
+    x, y = teacher(6)
+    p = enforced(training(x, y, 2, **BOXES), SWAP)
+    path = tmp_path / "e.gz"
+    out = solve_problem(p, Limits(threads=1), engine="cells", incumbents=False, files={"certificate": path})
+    assert out.status is Status.OPTIMAL
+    assert not out.messages
+    report = verify(path, p)
+    assert report.cases == len(expand(p)) == 2
+    assert report.objective == pytest.approx(out.objective, rel=1e-9)
+    assert report.bound == out.evidence["bound of the file"]
+    assert 0 <= report.objective - report.bound <= 2e-6
+    content = content_of(path)
+    for case in expand(p):
+        with pytest.raises(EvidenceError, match="several cases"):
+            verify(path, case.plain)
+    for forge in (lambda c: c["cases"].pop(), lambda c: c["cases"].append(c["cases"][0]), lambda c: c["cases"].clear(),
+                  lambda c: c["cases"].__setitem__(0, c["cases"][1]),
+                  lambda c: c["cases"][0].update(bound=2 * c["cases"][0]["bound"]),
+                  lambda c: c["cases"][0]["parts"].pop(),
+                  lambda c: c["cases"].__setitem__(0, {"cases": [c["cases"][0]]})):  # fmt: skip
+        forged = copy.deepcopy(content)
+        forge(forged)
+        assert refused(rewrite(path, forged), p)
+    one = copy.deepcopy(content["cases"][0])
+    assert not refused(rewrite(path, one))
+    assert refused(rewrite(path, one), p)
+
+
+def test_a_case_without_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writer, "NODES", 3)
+    x, y = teacher(6)
+    p = enforced(training(x, y, 2, **BOXES), SWAP)
+    path = tmp_path / "e.gz"
+    out = solve_problem(p, Limits(threads=1), engine="cells", incumbents=False, files={"certificate": path})
+    assert out.status is Status.OPTIMAL
+    assert any("of the 2 cases have none" in m for m in out.messages)
+    assert not path.exists()
+    with pytest.raises(UsageError, match="NNS172"):
+        solve_problem(p, engine="cells", incumbents=False, files={"checkpoint": path})
 
 
 # -- ties --------------------------------------------------------------------------------------------------------------

@@ -177,10 +177,6 @@ def test_limits_and_start() -> None:
 
 def test_files_are_not_promised(tmp_path) -> None:  # type: ignore[no-untyped-def]
     p = fewest(training(*teacher(6), 1), {"l0": 1.0}, 0.3)
-    out = CellsEngine(evidence=tmp_path / "e.gz").solve(p, Limits())
-    assert out.status is Status.OPTIMAL
-    assert "evidence" in out.messages[0]
-    assert not (tmp_path / "e.gz").exists()
     (tmp_path / "c.npz").write_bytes(b"of another solve")
     with pytest.raises(CheckpointError):
         CellsEngine(checkpoint=tmp_path / "c.npz").solve(p, Limits())

@@ -7,26 +7,34 @@ Problem makes it another one. Objective and constraints are also judged at the f
 Limits on numbers of weights: every set of nonzero weights that the spec allows, by the judge's own counts, must lie in
 a support of the file that costs no more. As all counts have coefficients >= 0, sets in which a neuron has hidden
 weights or an output weight alone need not be looked at: without them the network is the same and no count is larger.
+
+Fewest weights under a limit of the loss: the file's formula is loss - limit, read from the constraint, and every set
+that costs less than the bound must lie in one of its supports, all of which are above the limit.
+
+An enforced symmetry: the cases are those of `nnspec.symmetry.expand`, and each must have a proof, with its ties.
 """
 
 from __future__ import annotations
 
 import itertools
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
 import numpy as np
 
 from nnspec.engines.cells.proof import incumbent
-from nnspec.engines.cells.proof.exact import EvidenceError
+from nnspec.engines.cells.proof.exact import EvidenceError, number
 from nnspec.engines.cells.proof.orbits import Entries, entries_of
 from nnspec.engines.cells.proof.statement import Support, support_of
 from nnspec.engines.cells.proof.training import Training, read
 from nnspec.problem import evaluate, losses
 from nnspec.problem import expression as ex
 from nnspec.problem.network import Layer, Network, Parameter
-from nnspec.problem.problem import Point, Problem
+from nnspec.problem.problem import Constraint, Point, Problem
 from nnspec.reductions.structure import penalties
+from nnspec.symmetry import enforced, expand
+from nnspec.tolerances import FEASIBILITY
 
 MARGINS = ("hinge", "squared_hinge", "errors")
 COUNTS = ("l0", "neurons", "inputs")
@@ -39,43 +47,95 @@ AGREEMENT = 1e-9
 
 def compare(content: dict[str, Any], problem: Problem) -> tuple[str, ...]:
     """Notes on the comparison. Raises EvidenceError if the file is about another problem."""
+    contents = content.get("cases", [content])
+    if not enforced(problem):
+        if len(contents) != 1:
+            raise _other("it is about several cases of an enforced symmetry")
+        return _compare(contents[0], problem)
+    cases, notes = [case.plain for case in expand(problem)], list[str]()
+    if len(contents) != len(cases):
+        raise _other(f"its symmetry stands for {len(cases)} cases, and there are {len(contents)} in the file")
+    known = [(read(one["problem"]).entries, one) for one in contents]
+    for case in cases:
+        wanted = _entries(case, _chain(case, _asked(case, False).network))
+        found = next((one for entries, one in known if entries == wanted), None)
+        if found is None:
+            raise _other("a case of its symmetry is left out")
+        notes += _compare(found, case)
+    return tuple(dict.fromkeys(notes))
+
+
+def _compare(content: dict[str, Any], problem: Problem) -> tuple[str, ...]:
+    """The same for one case."""
     file = read(content["problem"])
-    network, loss, factor, constant, prices = _objective(problem)
-    chain = network.chain()
-    if chain is None or len(chain) != 2 or any(layer.kind != "dense" for layer in chain):
-        raise _other("the network has other layers")
-    hidden, output = chain
-    _same(content["problem"], file, problem, (hidden, output), loss, factor, constant)
-    limits = [c.expression for c in problem.constraints]
-    for e in limits:
-        if not _limit(e, network.name):
-            raise _other("it has constraints")
-    supports = [support_of(file, part) for part in content["parts"] or [{"support": None}]]
-    _supports(file, problem, network, (hidden, output), prices, supports)
-    _judge(content, file, problem, (hidden, output))
+    asked = _asked(problem, content["least"])
+    chain = _chain(problem, asked.network)
+    _same(content["problem"], file, problem, chain, asked)
+    if not all(_limit(c.expression, asked.network.name) for c in asked.limits):
+        raise _other("it has constraints")
+    supports = [support_of(file, part) for part in content["parts"]]
+    if not content["parts"] and not content["least"]:
+        supports = [support_of(file, {"support": None})]
+    cheaper = _supports(file, problem, asked, chain, supports, content)
+    _judge(content, file, problem, chain, asked)
+    notes = []
+    if content["least"]:
+        found = "no network keeps the limit" if content["network"] is None else \
+            f"objective {content['objective']:.9g}, bound {content['bound']:.9g}"  # fmt: skip
+        which = "the spec allows" if content["network"] is None else "cost less"
+        notes.append(f"{found}: all {cheaper:,} sets of nonzero weights that {which} lie in those that are excluded")
     hashes = dict(problem.hashes)
     if content.get("hashes") is not None and hashes and content["hashes"] != hashes:
-        return ("it was written for files that have changed since, but not in what they ask for",)
-    return ()
+        notes.append("it was written for files that have changed since, but not in what they ask for")
+    return tuple(notes)
 
 
 def _other(what: str) -> EvidenceError:
     return EvidenceError(f"it is no proof about this spec: {what}")
 
 
-def _objective(problem: Problem) -> tuple[Network, ex.Loss, float, float, list[tuple[float, ex.Size]]]:
-    """(network, loss, its factor, constant, counting terms) of an objective that the file may be about."""
+@dataclass(frozen=True)
+class _Asked:
+    """factor * loss + constant is what the file bounds: the objective less its counts, or, with fewest weights, what a
+    constraint keeps <= 0; its value is that of `formula` less the prices (if they are in it). fixed: what the
+    objective has besides its prices in the latter case. limits: the other constraints."""
+
+    network: Network
+    loss: ex.Loss
+    factor: float
+    constant: float
+    formula: ex.Expression
+    prices: list[tuple[float, ex.Size]]
+    fixed: float
+    limits: tuple[Constraint, ...]
+    least: bool
+
+    def value(self, problem: Problem, point: Point) -> float:
+        whole = evaluate.value(problem, point, self.formula)
+        return whole if self.least else whole - sum(c * evaluate.size(problem, point, t) for c, t in self.prices)
+
+
+def _asked(problem: Problem, least: bool) -> _Asked:
+    """What the spec asks for, if the file may be about it."""
     e = problem.objective.expression
     if problem.objective.sense != "minimize" or e is None or problem.variables:
         raise _other("it does not minimise a loss")
-    if any(c.kind == "enforce" for c in problem.symmetry_claims):
-        raise _other("its weights are tied in several ways")
-    constant, terms = ex.linear_terms(e)
-    found = [(c, t) for c, t in terms if isinstance(t, ex.Loss)]
+    formula, limits = e, problem.constraints
+    if least:
+        found = [(c, d) for c in problem.constraints if (d := _loss_below(c.expression)) is not None]
+        if len(found) != 1:
+            raise _other("it does not limit one loss")
+        formula = found[0][1]
+        limits = tuple(c for c in problem.constraints if c is not found[0][0])
+    constant, terms = ex.linear_terms(formula)
+    losses_of = [(c, t) for c, t in terms if isinstance(t, ex.Loss)]
     others = [(c, t) for c, t in terms if not isinstance(t, ex.Loss)]
-    if len(found) != 1 or not found[0][0] > 0:
+    fixed = 0.0
+    if least:
+        fixed, others = ex.linear_terms(e)
+    if len(losses_of) != 1 or not losses_of[0][0] > 0:
         raise _other("its objective is not one loss")
-    factor, loss = found[0]
+    factor, loss = losses_of[0]
     network = problem.networks[loss.network]
     if any(other.free for other in problem.networks.values() if other.name != network.name):
         raise _other("it trains several networks")
@@ -85,15 +145,31 @@ def _objective(problem: Problem) -> tuple[Network, ex.Loss, float, float, list[t
             raise _other("its objective has further terms")
         if t.kind != "l2":
             prices.append((c, t))
-        elif t.neuron is not None:
+        elif t.neuron is not None or least:
             raise _other("its objective has further terms")
-    return network, loss, factor, constant, prices
+    return _Asked(network, loss, factor, constant, formula, prices, fixed, limits, least)
 
 
-def _same(p: dict[str, Any], file: Training, problem: Problem, chain: tuple[Layer, Layer], loss: ex.Loss,
-          factor: float, constant: float) -> None:  # fmt: skip
+def _loss_below(e: ex.Expression) -> ex.Expression | None:
+    """What a constraint keeps <= 0, if it is a multiple of a loss plus a constant."""
+    if not isinstance(e, ex.Comparison) or e.operator not in ("<=", ">="):
+        return None
+    small, large = (e.left, e.right) if e.operator == "<=" else (e.right, e.left)
+    difference = ex.Sum((small, ex.Product((ex.Constant(-1.0), large))))
+    terms = ex.linear_terms(difference)[1]
+    return difference if len(terms) == 1 and isinstance(terms[0][1], ex.Loss) and terms[0][0] > 0 else None
+
+
+def _chain(problem: Problem, network: Network) -> tuple[Layer, Layer]:
+    chain = network.chain()
+    if chain is None or len(chain) != 2 or any(layer.kind != "dense" for layer in chain):
+        raise _other("the network has other layers")
+    return chain[0], chain[1]
+
+
+def _same(p: dict[str, Any], file: Training, problem: Problem, chain: tuple[Layer, Layer], asked: _Asked) -> None:
     """Compare all that is data."""
-    hidden, output = chain
+    (hidden, output), loss, factor, constant = chain, asked.loss, asked.factor, asked.constant
     if hidden.weights is None or output.weights is None or output.activation.kind != "linear" or output.size != 1:
         raise _other("the network has other layers")
     zero = np.zeros((hidden.size, 1))
@@ -189,24 +265,29 @@ def _point(file: Training, chain: tuple[Layer, Layer], w: np.ndarray, v: np.ndar
     return Point({q.name: value for q, value in whole if q is not None and q.free}, {})
 
 
-def _supports(file: Training, problem: Problem, network: Network, chain: tuple[Layer, Layer],
-              prices: list[tuple[float, ex.Size]], supports: list[Support]) -> None:  # fmt: skip
-    """Check that the supports of the file are enough, see the module's docstring."""
-    sizes = [t for c in problem.constraints for side in (c.expression.left, c.expression.right)  # type: ignore[attr-defined]
-             for _, t in ex.linear_terms(side)[1]] + [t for _, t in prices]  # fmt: skip
+def _supports(file: Training, problem: Problem, asked: _Asked, chain: tuple[Layer, Layer], supports: list[Support],
+              content: dict[str, Any]) -> int:  # fmt: skip
+    """Check that the supports of the file are enough, see the module's docstring; how many sets had to lie in them."""
+    network = asked.network
+    sizes = [t for c in asked.limits for side in (c.expression.left, c.expression.right)  # type: ignore[attr-defined]
+             for _, t in ex.linear_terms(side)[1]] + [t for _, t in asked.prices]  # fmt: skip
     budgets = [(None, network.l0), *((layer.name, layer.l0) for layer in network.layers)]
     count, columns = file.neurons, file.columns
     movable = [[j for j in range(columns) if file.lo[k][j] != 0 or file.hi[k][j] != 0] for k in range(count)]
-    if not sizes and all(b is None for _, b in budgets):
+    if not asked.least and not sizes and all(b is None for _, b in budgets):
         whole = [[j in movable[k] for j in range(columns)] for k in range(count)]
         if not any(s.price <= 0 and s.holds(whole, file.output_bias) for s in supports):
             raise _other("there are limits on numbers of weights in the proof, and none in the spec")
-        return
-    alike = all(o.alike(file.orbits[0]) for o in file.orbits) and all(getattr(t, "neuron", None) is None for t in sizes)
-    orders = list(itertools.permutations(range(count))) if alike else [tuple(range(count))]
+        return 1
+    equal = all(o.alike(file.orbits[0]) for o in file.orbits)
+    alike = equal and all(getattr(t, "neuron", None) is None for t in sizes)
+    # counts of single neurons make their sets different, but not what the loss on them can be
+    orders = list(itertools.permutations(range(count))) if alike or (equal and asked.least) else [tuple(range(count))]
     sets = [[s for n in range(len(m) + 1) for s in itertools.combinations(m, n)] for m in movable]
     if 2 * float(np.prod([len(s) for s in sets])) > MOST_SETS:
         raise EvidenceError("the spec allows too many sets of nonzero weights to look at each")
+    known = [(s.price, _mask(s.hidden, s.constant)) for s in supports]
+    most, needed = Fraction(1) + Fraction(1, 10**12), 0
     for chosen in itertools.combinations_with_replacement(sets[0], count) if alike else itertools.product(*sets):
         hidden = [[j in s for j in range(columns)] for s in chosen]
         for constant in (True, False) if file.output_bias else (False,):
@@ -214,29 +295,39 @@ def _supports(file: Training, problem: Problem, network: Network, chain: tuple[L
             point = _point(file, chain, w, w.any(axis=1).astype(float), float(constant))
             if any(b is not None and evaluate.nonzeros(network, point, name) > b for name, b in budgets):
                 continue
-            if any(evaluate.violation(problem, point, c.expression) > 0 for c in problem.constraints):
+            if any(evaluate.violation(problem, point, c.expression) > 0 for c in asked.limits):
                 continue
-            price = sum(c * evaluate.size(problem, point, t) for c, t in prices)
-            most = Fraction(price) * (1 + Fraction(1, 10**12))
-            if not any(s.price <= most and s.holds([hidden[k] for k in order], constant)
-                       for s in supports for order in orders):  # fmt: skip
+            price = asked.fixed + sum(c * evaluate.size(problem, point, t) for c, t in asked.prices)
+            if asked.least and content["bound"] is not None and Fraction(price) * most >= number(content["bound"]):
+                continue
+            needed += 1
+            masks = {_mask([hidden[k] for k in order], constant) for order in orders}
+            if not any(mask & ~whole == 0 and (asked.least or limit <= Fraction(price) * most)
+                       for limit, whole in known for mask in masks):  # fmt: skip
                 raise _other("it allows nonzero weights that the proof leaves out")
+    return needed
 
 
-def _judge(content: dict[str, Any], file: Training, problem: Problem, chain: tuple[Layer, Layer]) -> None:
+def _mask(hidden: list[list[bool]], constant: bool) -> int:
+    return sum(1 << e for e, on in enumerate((*(v for row in hidden for v in row), constant)) if on)
+
+
+def _judge(content: dict[str, Any], file: Training, problem: Problem, chain: tuple[Layer, Layer], asked: _Asked
+           ) -> None:  # fmt: skip
     """Compare the file's formulas with the judge's, at the file's network and at random ones."""
     inside = content["network"]
-    w, v, c = np.array(inside["hidden"], dtype=float), np.array(inside["v"], dtype=float), float(inside["c"])
-    point = _point(file, chain, w, v, c)
-    if evaluate.violations(problem, point, 1e-6):
-        raise _other("its network breaks a limit")
-    value = evaluate.objective(problem, point)
-    if abs(value - content["objective"]) > 1e-7 * max(1.0, abs(value)):
-        raise _other(f"the network's objective is {value}")
-    counts = sum(c * evaluate.size(problem, point, t) for c, t in _objective(problem)[4])
-    rest, _, _ = incumbent.objective(file, inside)
-    if abs(value - counts - float(rest)) > 1e-7 * max(1.0, abs(value)):
-        raise _other("the objective is another function")
+    if inside is not None:
+        w, v, c = np.array(inside["hidden"], dtype=float), np.array(inside["v"], dtype=float), float(inside["c"])
+        point = _point(file, chain, w, v, c)
+        if evaluate.violations(problem, point, FEASIBILITY):
+            raise _other("its network breaks a limit")
+        value = evaluate.objective(problem, point)
+        if abs(value - content["objective"]) > 1e-7 * max(1.0, abs(value)):
+            raise _other(f"the network's objective is {value}")
+        value = asked.value(problem, point)
+        rest, _, _ = incumbent.objective(file, inside)
+        if abs(value - float(rest)) > 1e-7 * max(1.0, abs(value)):
+            raise _other("the objective is another function")
     r = np.random.RandomState(1)
     for _ in range(3):
         w, v = np.zeros((file.neurons, file.columns)), np.zeros(file.neurons)
@@ -247,8 +338,7 @@ def _judge(content: dict[str, Any], file: Training, problem: Problem, chain: tup
                 w[k], v[k] = [sign * t[place] for place, sign in places], e * n
         c = _inside(r, file.c_lo, file.c_hi)
         point = _point(file, chain, w, v, c)
-        counts = sum(f * evaluate.size(problem, point, t) for f, t in _objective(problem)[4])
-        value = evaluate.objective(problem, point) - counts
+        value = asked.value(problem, point)
         own, _, _ = incumbent.objective(file, {"hidden": w.tolist(), "v": v.tolist(), "c": c})
         if abs(value - float(own)) > AGREEMENT * max(1.0, abs(value)):
             raise _other("the objective is another function")

@@ -15,6 +15,15 @@ from below. The bound of the file is the least over all parts, if they cover eve
   there is one vector. v = 0 goes with every sign. All of this is about orbits of neurons, where weights are tied.
 
 For fewest errors on the plane there may be no parts: the bound is checked by enumeration (`halfplanes`).
+
+*Fewest weights under a limit of the loss* (`least`): offset + scale * loss has to be <= 0, which counts as kept up to
+KEPT. Each support of the file is one whose networks are all above that, by the same statements; it excludes all sets of
+nonzero weights inside of it, up to exchanges of neurons with equal boxes. The network has to keep the limit. What it
+costs, and that every cheaper set is excluded, is checked against the spec (`spec`). Without a network every set is.
+
+*Several cases*: an enforced symmetry stands for several problems, one for each way in which the group acts on the
+hidden neurons. The file then holds a proof of each; the least objective and the least bound count. That these are all
+cases is checked against the spec.
 """
 
 from __future__ import annotations
@@ -23,6 +32,7 @@ import gzip
 import hashlib
 import itertools
 import json
+import math
 from collections import Counter
 from dataclasses import dataclass
 from fractions import Fraction
@@ -34,8 +44,15 @@ from nnspec.engines.cells.proof.bounds import Bounds, Signs
 from nnspec.engines.cells.proof.exact import EvidenceError, number
 from nnspec.engines.cells.proof.training import REACH, THRESHOLD, Training, read
 from nnspec.engines.cells.proof.tree import Prover
+from nnspec.tolerances import FEASIBILITY
 
 VERSION = 3
+KEPT = Fraction(FEASIBILITY)
+"""A limit of the loss counts as kept up to this."""
+
+ROUNDING = Fraction(1, 10**12)
+"""How far the loss of a network that keeps it was rounded, relative to the limit."""
+
 TOLERANCE = Fraction(1, 10**7)
 """Relative amount by which the written objective may differ from the network's: it was computed in floats."""
 
@@ -45,10 +62,12 @@ class Report:
     """What was proven: no network within reach has an objective below `bound`; one has `objective`.
 
     reach: unknowns without boxes are at most so many times the size of the data; strict: step and sign neurons have so
-    much room at every sample (0: all of them).
+    much room at every sample (0: all of them). excluded: with fewest weights the number of supports whose networks are
+    above the limit of the loss; objective and bound are then the file's until it is compared with a spec, None and
+    infinite if no network keeps the limit.
     """
 
-    objective: float
+    objective: float | None
     bound: float
     parts: int
     statements: int
@@ -57,12 +76,26 @@ class Report:
     reach: float
     strict: float
     digest: str
+    excluded: int | None = None
+    cases: int = 1
     notes: tuple[str, ...] = ()
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """The whole of it in words."""
+        recomputed = "recomputed in exact arithmetic"
+        if self.excluded is not None:
+            found = () if self.objective is None else (f"the network inside keeps the limit of the loss, {recomputed}",)
+            sets = f"{self.excluded} set{'' if self.excluded == 1 else 's'} of nonzero weights"
+            return (*found, f"{sets} cannot keep the limit of the loss, {self.proven_by}", *self.claims)
+        cases = f" of {self.cases} cases" if self.cases > 1 else ""
+        return (f"objective {self.objective:.9g} of the network inside, {recomputed}",
+                f"bound {self.bound:.9g}{cases}, {self.proven_by}", *self.claims)  # fmt: skip
 
     @property
     def proven_by(self) -> str:
         """What the bound rests on, in words."""
-        if self.parts == 0:
+        if self.parts == 0 and self.excluded is None:
             return "proven by enumeration of all pairs of half-planes"
         return f"proven by {self.certificates:,} certificates, {self.nodes:,} nodes"
 
@@ -191,15 +224,41 @@ def check(content: dict[str, Any]) -> Report:
 
 
 def _check(content: dict[str, Any]) -> Report:
-    problem, strict = read(content["problem"]), number(content["strict"])
+    if "cases" in content:
+        return _cases(content)
+    problem, strict, least = read(content["problem"]), number(content["strict"]), _flag(content["least"])
     if strict < 0 or (strict > 0 and problem.activation not in THRESHOLD):
         raise EvidenceError("only step and sign neurons are asked for room")
-    if problem.kind == "errors" and not content["parts"]:
+    if problem.kind == "errors" and not content["parts"] and not least:
         objective = incumbent.objective(problem, content["network"])[0]
         return _report(content, objective, halfplanes.check(problem, number(content["bound"])), Counter(), strict)
-    counts: Counter[str] = Counter()
-    covered: list[tuple[Support, Prover, set[Signs]]] = []
-    bounds: list[Fraction] = []
+    counts: Counter[str] = Counter(parts=len(content["parts"]))
+    covered = _covered(content, problem, strict, counts)
+    if least:
+        return _least(content, problem, covered, counts, strict)
+    value, needs, constant = incumbent.objective(problem, content["network"])
+    alone = any(number(v) != 0 and not any(row) for v, row in zip(content["network"]["v"], needs, strict=True))
+    if alone and any(part["support"] is not None for part in content["parts"]):
+        raise EvidenceError("a neuron of the network has an output weight and nothing else")
+    prices = [c.support.price for c in covered if c.support.holds(needs, constant)]
+    if not prices:
+        raise EvidenceError("the network has nonzero weights that no part allows")
+    return _report(content, value + min(prices), min(c.bound for c in covered), counts, strict)
+
+
+@dataclass
+class _Covered:
+    """What is proven of one support, for all signs of output weights in the end."""
+
+    support: Support
+    prover: Prover
+    signs: set[Signs]
+    bound: Fraction
+
+
+def _covered(content: dict[str, Any], problem: Training, strict: Fraction, counts: Counter[str]) -> list[_Covered]:
+    """The supports of the parts, each with the least bound of its parts."""
+    covered: list[_Covered] = []
     for part in content["parts"]:
         support = support_of(problem, part)
         prover = prover_of(problem, support, [tuple(s) for s in part["signs"]], strict)
@@ -208,25 +267,53 @@ def _check(content: dict[str, Any]) -> Report:
             value = number(statement["value"])
             prover.check(statement["samples"], value, statement["tree"])
             best = max(best, value)
-        bounds.append(problem.offset + support.price + problem.scale * best)
+        bound = problem.offset + support.price + problem.scale * best
         counts += Counter(statements=len(part["statements"]), nodes=prover.nodes, certificates=prover.certificates)
-        same = next((s for s in covered if s[0] == support), None)
+        same = next((c for c in covered if c.support == support), None)
         if same is None:
-            same = (support, prover, set())
+            same = _Covered(support, prover, set(), bound)
             covered.append(same)
-        same[2].update(sorted_signs(prover, s) for s in prover.signs)
-    for _, prover, signs in covered:
-        if not vectors(problem, prover) <= signs:
-            raise EvidenceError("the parts leave out signs of the output weights")
-    value, needs, constant = incumbent.objective(problem, content["network"])
-    alone = any(number(v) != 0 and not any(row) for v, row in zip(content["network"]["v"], needs, strict=True))
-    if alone and any(part["support"] is not None for part in content["parts"]):
-        raise EvidenceError("a neuron of the network has an output weight and nothing else")
-    prices = [s.price for s, _, _ in covered if s.holds(needs, constant)]
-    if not prices:
-        raise EvidenceError("the network has nonzero weights that no part allows")
-    counts["parts"] = len(bounds)
-    return _report(content, value + min(prices), min(bounds), counts, strict)
+        same.bound = min(same.bound, bound)
+        same.signs.update(sorted_signs(prover, s) for s in prover.signs)
+    if any(not vectors(problem, c.prover) <= c.signs for c in covered):
+        raise EvidenceError("the parts leave out signs of the output weights")
+    return covered
+
+
+def _least(content: dict[str, Any], problem: Training, covered: list[_Covered], counts: Counter[str],
+           strict: Fraction) -> Report:  # fmt: skip
+    """The report on fewest weights under a limit of the loss."""
+    if problem.kind == "errors":
+        raise EvidenceError("weights are not counted under a limit of errors")
+    if any(c.support.price != 0 for c in covered):
+        raise EvidenceError("a set of nonzero weights has a price of its own in a limit of the loss")
+    if any(c.bound <= KEPT for c in covered):
+        raise EvidenceError("a set of nonzero weights is not shown to break the limit of the loss")
+    objective, bound = None, math.inf
+    if content["network"] is not None:
+        value = incumbent.objective(problem, content["network"])[0]
+        if value > KEPT + ROUNDING * max(Fraction(1), abs(problem.offset)):
+            raise EvidenceError(f"the network breaks the limit of the loss by {float(value)}")
+        objective, bound = float(number(content["objective"])), float(number(content["bound"]))
+        if bound > objective:
+            raise EvidenceError("the bound is above the objective")
+    elif content["objective"] is not None or content["bound"] is not None:
+        raise EvidenceError("there is an objective and no network")
+    return Report(objective, bound, counts["parts"], counts["statements"], counts["nodes"], counts["certificates"],
+                  float(REACH), float(strict), content["sha256"], len(covered))  # fmt: skip
+
+
+def _cases(content: dict[str, Any]) -> Report:
+    """The report on all cases of a file together."""
+    reports = [_check(one) for one in content["cases"] if "cases" not in one]
+    if len(reports) < len(content["cases"]) or not reports or any(r.excluded is not None for r in reports):
+        raise EvidenceError("a case is no proof of a bound")
+    objectives = [r.objective for r in reports if r.objective is not None]
+    parts, statements, nodes, certificates = (sum(getattr(r, name) for r in reports) for name in
+                                              ("parts", "statements", "nodes", "certificates"))  # fmt: skip
+    return Report(min(objectives), min(r.bound for r in reports), parts, statements, nodes, certificates,
+                  max(r.reach for r in reports), max(r.strict for r in reports), content["sha256"],
+                  cases=len(reports))  # fmt: skip
 
 
 def _report(content: dict[str, Any], objective: Fraction, bound: Fraction, counts: Counter[str], strict: Fraction

@@ -281,8 +281,9 @@ def write_least(path: str | Path, cells: CellProblem, parts: list[PartProof], ne
 
 
 def _counted(cells: CellProblem) -> None:
-    if cells.supports and cells.activation.kind in THRESHOLD:
-        raise Unwritten("numbers of weights of step and sign neurons have none yet")
+    """Raises Unwritten for numbers of weights that the verifier does not know."""
+    if cells.supports and (cells.activation.kind in THRESHOLD or cells.ties is not None or np.any(cells.apart)):
+        raise Unwritten("numbers of weights have none yet with boxes without 0, ties, or step and sign neurons")
 
 
 def join(path: str | Path, cases: list[Path]) -> float:

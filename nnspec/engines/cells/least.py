@@ -69,7 +69,7 @@ class Least:
         self.shown = np.zeros(len(masks), dtype=bool)  # which ones are, with these
         self.images = [masks]
         boxes = np.column_stack([cells.lo, cells.hi, cells.out_lo, cells.out_hi])
-        if np.all(boxes == boxes[:1]) and cells.neurons <= MOST_NEURONS:
+        if cells.ties is None and np.all(boxes == boxes[:1]) and cells.neurons <= MOST_NEURONS:
             columns, used = np.arange(cells.lo.size).reshape(cells.lo.shape), cells.lo.size + np.arange(cells.neurons)
             last = masks.shape[1] - 1
             self.images = [masks[:, [*columns[list(order)].reshape(-1), *used[list(order)], last]]

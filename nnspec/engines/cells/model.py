@@ -171,7 +171,7 @@ class CellProblem:
             v[k] = sign[k] * s
             if s > 0.0:
                 w[k] = np.clip(direction / s, self.lo[k], self.hi[k])
-        return self._assembled(v, w, c)
+        return self.assembled(v, w, c)
 
     def sizes(self, k: int, positive: bool) -> tuple[float, float]:
         """Least and largest |v_k| for a sign."""
@@ -196,7 +196,7 @@ class CellProblem:
         v = np.clip(np.where(used, v, 0.0), self.out_lo, self.out_hi)
         used &= v != 0.0
         w = np.where(used[:, None], theta / np.where(used, np.abs(v), 1.0)[:, None], 0.0)
-        return self._assembled(v, np.clip(w, self.lo, self.hi), c)
+        return self.assembled(v, np.clip(w, self.lo, self.hi), c)
 
     def threshold_network(self, hidden: np.ndarray, v: np.ndarray, c: float) -> Point:
         """The network of step or sign neurons with these directions (w, b) and output weights."""
@@ -208,7 +208,7 @@ class CellProblem:
             size = float(np.abs(direction).max())
             if size > 0:
                 w[k] = np.clip(direction * min(1.0 / size, float(room.min())), self.lo[k], self.hi[k])
-        return self._assembled(np.clip(v, self.out_lo, self.out_hi), w, c)
+        return self.assembled(np.clip(v, self.out_lo, self.out_hi), w, c)
 
     def values(self, point: Point) -> tuple[np.ndarray, np.ndarray, float]:
         """(w, b) (H, d + 1), v (H,) and c of a network, of problems that are no restriction."""
@@ -228,7 +228,7 @@ class CellProblem:
             w = w if biased else np.column_stack([w, np.zeros(len(w))])
         return w, v[: self.neurons, 0], c
 
-    def _assembled(self, v: np.ndarray, w: np.ndarray, c: float) -> Point:
+    def assembled(self, v: np.ndarray, w: np.ndarray, c: float) -> Point:
         """Weights of this problem's neurons and inputs as a point of the whole network."""
         c = min(max(c, self.c_lo), self.c_hi)
         if self.ties is not None:
@@ -238,11 +238,13 @@ class CellProblem:
             v, c = outer[:-1, 0], float(outer[-1, 0])
         if self.rows is not None and self.inputs is not None:
             part_v, part_w = v, w
-            assert self.hidden.weights is not None
-            columns = int(self.hidden.weights.shape[1]) + 1
-            v, w = np.zeros(self.hidden.size), np.zeros((self.hidden.size, columns))
-            v[self.rows] = part_v
-            w[np.ix_(self.rows, np.append(self.inputs, columns - 1))] = part_w
+            boxes = _boxes(self.hidden, self.output)
+            assert not isinstance(boxes, str)
+            w, v = (np.clip(np.zeros(low.shape), low, high) for low, high in (boxes[:2], boxes[2:4]))
+            columns = w.shape[1]
+            taken = (self.out_lo < 0) | (self.out_hi > 0)  # not a neuron that stands where there is none
+            v[self.rows[taken]] = part_v[taken]
+            w[np.ix_(self.rows[taken], np.append(self.inputs, columns - 1))] = part_w[taken]
             rest = c
             c = min(max(c, self.ranges[0][0]), self.ranges[0][1])
             rest -= c
@@ -373,7 +375,7 @@ def _recognise(problem: Problem, sizes: Sequence[tuple[float, ex.Expression]]) -
         default_margin(loss.kind) if loss.margin is None else loss.margin, 1.0 if loss.delta is None else loss.delta,
         None if decay is None else Decay(decay.hidden / factor, decay.output / factor, decay.constant / factor),
     )  # fmt: skip
-    reason = _beyond(cells, counted, bool(problem.ties)) if problem.ties or np.any(cells.apart) else None
+    reason = _beyond(cells, bool(problem.ties)) if problem.ties or np.any(cells.apart) else None
     if reason is not None:
         return reason
     if hidden.activation.kind in THRESHOLD:
@@ -383,10 +385,11 @@ def _recognise(problem: Problem, sizes: Sequence[tuple[float, ex.Expression]]) -
             return "the cells engine takes errors of step and sign neurons with a positive margin only"
         if loss.kind == "errors" and cells.neurons > MOST_NEURONS:
             return f"the cells engine minimises errors of at most {MOST_NEURONS} step or sign neurons"
-    if not counted:
-        return _tied(cells, problem) if problem.ties else cells
-    found = supports(problem, cells, prices, MOST_LEAST if sizes else MOST_SUPPORTS)
-    return found if isinstance(found, str) else replace(cells, supports=found)
+    whole = _tied(cells, problem) if problem.ties else cells
+    if not counted or isinstance(whole, str):
+        return whole
+    found = supports(problem, whole, prices, MOST_LEAST if sizes else MOST_SUPPORTS)
+    return found if isinstance(found, str) else replace(whole, supports=found)
 
 
 def _decay(problem: Problem, terms: Sequence[tuple[float, ex.Size]], network: Network, hidden: Layer, output: Layer
@@ -413,11 +416,8 @@ def _decay(problem: Problem, terms: Sequence[tuple[float, ex.Size]], network: Ne
     return decay if price > 0 or decay.constant > 0 else None
 
 
-def _beyond(cells: CellProblem, counted: bool, tied: bool) -> str | None:
+def _beyond(cells: CellProblem, tied: bool) -> str | None:
     """Why boxes without 0, fixed weights or ties are not taken together with the rest of the problem; None if so."""
-    what = "tied weights" if tied else "boxes without 0 or fixed weights"
-    if counted:
-        return f"the cells engine does not count weights, neurons or inputs with {what}"
     if cells.decay is not None and np.any(cells.decay.output > 0) and np.any(cells.apart) \
             and cells.activation.kind in HOMOGENEOUS:  # fmt: skip
         return "the cells engine takes no weight decay with boxes without 0 or fixed weights: it is not convex there"

@@ -4,10 +4,12 @@ A support says which hidden weights and biases, which output weights and whether
 counting term (l0, neurons, inputs, with a coefficient >= 0) depends on the support alone and grows with it, so the
 problem is the union of the problems restricted to the supports that respect all limits, each with its price added.
 
-As 0 lies in every box and sigma(0) = 0 for relu, leaky relu and abs, a neuron is either used, with a nonzero output
-weight and some nonzero hidden weight or bias, or all of its weights can be 0 at no loss; so a used neuron counts one
-output weight whatever the scale between its layers. A support is not needed if another one contains it at no higher
-price, up to an exchange of neurons with equal boxes.
+As sigma(0) = 0 for relu, leaky relu, abs and hardtanh, a neuron is either used, with a nonzero output weight and some
+nonzero hidden weight or bias, or all of its weights can be 0 at no loss; so a used neuron counts one output weight
+whatever the scale between its layers. Weights whose boxes do not contain 0 are in every support. A support is not
+needed if another one contains it at no higher price, up to an exchange of neurons with equal boxes.
+
+Tied weights are zero together: supports are those of the sets of tied neurons.
 
 step and sign neurons without inputs are constants: 1, or with a bias (for sign) also -1. `restrict` puts them into the
 range of the output bias, exactly, as a sum of intervals is one; `CellProblem.point` takes it apart again. Without its
@@ -111,18 +113,25 @@ def supports(problem: Problem, cells: CellProblem, prices: list[tuple[float, ex.
     count, columns = cells.lo.shape
     free = (cells.lo < 0) | (cells.hi > 0)
     free[(cells.out_lo == 0) & (cells.out_hi == 0)] = False
+    forced, forced_out = (cells.lo > 0) | (cells.hi < 0), (cells.out_lo > 0) | (cells.out_hi < 0)
+    free |= forced
     constants = [c for c in (True, False) if (cells.c_lo <= 0 <= cells.c_hi or c) and (cells.output.bias or not c)]
     if len(constants) * 2.0 ** int(free.sum()) > 2.0**60:
         return "the cells engine counts weights and neurons of small networks only"
     sizes = [e for c in problem.constraints for e in _sizes(c.expression)] + [e for _, e in prices]
     boxes = np.column_stack([cells.lo, cells.hi, cells.out_lo, cells.out_hi])
-    alike = bool(np.all(boxes == boxes[:1])) and all(e.neuron is None for e in sizes if isinstance(e, ex.Size))
+    alike = cells.ties is None and bool(np.all(boxes == boxes[:1])) and all(
+        e.neuron is None for e in sizes if isinstance(e, ex.Size)
+    )
     jumps = cells.activation.kind in THRESHOLD
-    choices = [[(*c, any(c)) for c in itertools.product((False, True), repeat=columns)
-                if not any(np.array(c) & ~free[k])] for k in range(count)]  # fmt: skip
-    if jumps:
-        alone = ((False,) * columns + (True,),)
-        choices = [[*own, *(alone if cells.out_lo[k] < cells.out_hi[k] else ())] for k, own in enumerate(choices)]
+    choices = []
+    for k in range(count):
+        masks = [c for c in itertools.product((False, True), repeat=columns)
+                 if not np.any(c & ~free[k]) and not np.any(forced[k] & ~np.array(c))]  # fmt: skip
+        needs = not jumps and not forced_out[k]  # an output weight alone does nothing
+        movable = bool(cells.out_lo[k] < 0 or cells.out_hi[k] > 0)
+        with_output = [(*c, True) for c in masks if movable and (any(c) or not needs)]
+        choices.append(with_output if forced_out[k] else [(*(bool(f) for f in forced[k]), False), *with_output])
     number = float(np.prod([len(c) for c in choices]))
     if number > 2 * MOST_CANDIDATES:
         return "the cells engine counts weights, neurons and inputs of small networks only"
@@ -155,6 +164,8 @@ def supports(problem: Problem, cells: CellProblem, prices: list[tuple[float, ex.
     if len(kept) > most:
         return f"the cells engine searches at most {most} sets of nonzero weights; here there are {len(kept)}"
     if jumps:
+        if any(np.any(s.alone & s.hidden[:, -1] & forced_out) for s in kept):
+            return "the cells engine takes no limits that leave a step or sign neuron, which has to be used, no inputs"
         wide = [s.hidden[s.hidden[:, :-1].any(axis=1)] for s in kept]
         if not all(np.all(rows == rows[:1]) and np.all(rows[:, -1]) for rows in wide):
             return "the cells engine takes no limits that leave step or sign neurons different inputs, or no bias"
@@ -173,13 +184,7 @@ def _sizes(e: ex.Expression) -> list[ex.Expression]:
 
 
 def _indicator(cells: CellProblem, hidden: np.ndarray, used: np.ndarray, constant: bool) -> Point:
-    values = {cells.hidden.weights.name: hidden[:, :-1] * 1.0,  # type: ignore[union-attr]
-              cells.output.weights.name: used[None, :] * 1.0}  # type: ignore[union-attr] # fmt: skip
-    if cells.hidden.bias is not None:
-        values[cells.hidden.bias.name] = hidden[:, -1] * 1.0
-    if cells.output.bias is not None:
-        values[cells.output.bias.name] = np.array([1.0 * constant])
-    return Point(values, {})
+    return replace(cells, c_lo=0.0, c_hi=1.0).assembled(used * 1.0, hidden * 1.0, 1.0 * constant)
 
 
 def _within(problem: Problem, network: Network, layers: tuple[Layer, ...], point: Point) -> bool:
@@ -192,6 +197,14 @@ def _within(problem: Problem, network: Network, layers: tuple[Layer, ...], point
 
 def restrict(cells: CellProblem, support: Support) -> CellProblem:
     """The problem of the support's own neurons and inputs; its points are points of the whole network."""
+    if cells.ties is not None:  # its sets and their coordinates stay
+        mask, used, c = support.hidden, support.used, support.constant
+        return replace(
+            cells, offset=cells.offset + support.price, lo=np.where(mask, cells.lo, 0.0),
+            hi=np.where(mask, cells.hi, 0.0), out_lo=np.where(used, cells.out_lo, 0.0),
+            out_hi=np.where(used, cells.out_hi, 0.0), c_lo=cells.c_lo if c else 0.0, c_hi=cells.c_hi if c else 0.0,
+            supports=(),
+        )  # fmt: skip
     jumps = cells.activation.kind in THRESHOLD
     alone = support.alone if jumps else np.zeros(len(support.used), dtype=bool)
     ranges = [(cells.c_lo, cells.c_hi) if support.constant else (0.0, 0.0)]
@@ -199,12 +212,13 @@ def restrict(cells: CellProblem, support: Support) -> CellProblem:
         low, high = float(cells.out_lo[k]), float(cells.out_hi[k])
         turned = cells.activation.kind == "sign" and support.hidden[k, -1]
         ranges.append((min(low, -high), max(high, -low)) if turned else (low, high))
-    rows = np.flatnonzero(support.used & ~alone)
+    taken = support.used & support.hidden.any(axis=1) & ~alone
+    rows = np.flatnonzero(taken)
     inputs = np.flatnonzero(support.hidden[:, :-1].any(axis=0))
     rows = rows if len(rows) else np.array([0])  # one neuron that is fixed to 0
     inputs = inputs if len(inputs) else np.array([0])
     chosen = np.ix_(rows, np.append(inputs, cells.lo.shape[1] - 1))
-    mask, used = support.hidden[chosen], (support.used & ~alone)[rows]
+    mask, used = support.hidden[chosen], taken[rows]
     return replace(
         cells, x=np.ascontiguousarray(cells.x[:, inputs]), offset=cells.offset + support.price,
         lo=np.where(mask, cells.lo[chosen], 0.0), hi=np.where(mask, cells.hi[chosen], 0.0),

@@ -14,9 +14,8 @@ from nnspec.engines.cells.instance import cone_coordinates
 from nnspec.engines.cells.model import recognise
 from nnspec.engines.interface import Limits, Status
 from nnspec.engines.solver.engine import SolverEngine
-from nnspec.problem import expression as ex
 from nnspec.problem.network import Parameter
-from nnspec.problem.problem import Objective, Problem
+from nnspec.problem.problem import Problem
 
 ENGINE = CellsEngine()
 LOSSES = ("sse", "mse", "sae", "mae", "pinball", "hinge", "huber", "squared_hinge", "max_error", "errors")
@@ -164,9 +163,5 @@ def test_refusals() -> None:
     x, y = teacher(6)
     away = {"w": (0.5, 1.0)}
     assert "not convex" in ENGINE.accepts(boxed(training(x, y, 2, decay=0.1), **away))
-    p = boxed(training(x, y, 2), **away)
-    neurons = ex.Product((ex.Constant(0.1), ex.Size("neurons", "f")))
-    priced = replace(p, objective=Objective("minimize", ex.Sum((p.objective.expression, neurons))))
-    assert "count" in ENGINE.accepts(priced)
     assert "0 inside" in ENGINE.accepts(boxed(training(x, y, 2, "step"), **away))
     assert "empty" in ENGINE.accepts(boxed(training(x, y, 2), w=(1.0, 0.5)))

@@ -267,7 +267,7 @@ def test_any_certificate_is_a_bound(seed: int) -> None:
     bounds = Bounds(t, [0, 1], [[True] * 3] * 2, True)
     value, _, _ = exact_objective(t, {"hidden": w.tolist(), "v": v.tolist(), "c": c})
     assert float(value) == pytest.approx(objective(p, cells.threshold_network(w, v, c) if activation in ACTIVATIONS[4:]
-                                                   else cells._assembled(v, w, c)), rel=1e-9)  # fmt: skip
+                                                   else cells.assembled(v, w, c)), rel=1e-9)  # fmt: skip
     for size in (0.01, 0.1, 1.0):
         u = size * r.randn(6)
         lo, hi = (s if s is None else float(s) for s in (t.loss.lo, t.loss.hi))

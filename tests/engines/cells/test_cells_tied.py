@@ -106,6 +106,3 @@ def test_orbits_of_the_whole_data_cost_nothing() -> None:
 def test_refusals() -> None:
     x, y = teacher(6)
     assert "step and sign" in ENGINE.accepts(enforced(training(x, y, 2, "step"), SWAP))
-    p = enforced(training(x, y, 2), SWAP)
-    f = p.networks["f"]
-    assert "count" in ENGINE.accepts(replace(p, networks={"f": replace(f, l0=5)}))

@@ -281,7 +281,9 @@ def write_least(path: str | Path, cells: CellProblem, parts: list[PartProof], ne
 
 
 def _counted(cells: CellProblem) -> None:
-    """Raises Unwritten for numbers of weights that the verifier does not know."""
+    """Raises Unwritten for numbers of weights, and penalties, that the verifier does not know."""
+    if cells.decay is not None and any(cells.unscaled(k) for k in range(cells.neurons)):
+        raise Unwritten("weight decay with boxes without 0 has none yet")
     if cells.supports and (cells.activation.kind in THRESHOLD or cells.ties is not None or np.any(cells.apart)):
         raise Unwritten("numbers of weights have none yet with boxes without 0, ties, or step and sign neurons")
 

@@ -4,7 +4,8 @@ losses and penalties of the general search.
 Unknowns z: those of the neurons (see `neurons` and `unknowns`), then the output bias c, where it is free. The largest
 error is one more, e, with rows e >= +-r in place of losses (`search_convex`).
 
-Weight decay (T2): p |D (w, b)|^2 + q v^2 with the best scale is 2 sqrt(q) |D |v| (w, b)|, a norm of z.
+Weight decay (T2): p |D (w, b)|^2 + q v^2 with the best scale is 2 sqrt(q) |D |v| (w, b)|, a norm of z. Where v is
+fixed it is a square of |v| (w, b), and where the decaying (w, b) are, one of |v|.
 
 Units: inputs are centred and divided by their size, targets likewise (see `normal`), so z is what a network in these
 units would have; objective = offset + unit * (loss + penalty of z).
@@ -259,8 +260,9 @@ def make(problem: CellProblem, signs: tuple[int, ...]) -> Form:
         cuts = wide
     p_rows, p_y, p_kappa, blocks, nu = _decay(problem, to_weights, heights, level, scale)
     offset = problem.offset
-    if problem.decay is not None and fixed:
-        offset += problem.scale * problem.decay.constant * level**2
+    if problem.decay is not None:
+        offset += problem.scale * (problem.decay.constant * level**2 if fixed else 0.0)
+        offset += problem.scale * float(sum(_fixed_decay(problem, k) for k in range(len(problem.lo))))
     equal = _exchangeable(problem)
     alone = np.bincount(mine.sets)[mine.sets] == 1
     sets = mine.sets
@@ -408,12 +410,20 @@ def _decay(problem: CellProblem, to_weights: np.ndarray, heights: np.ndarray, le
     if problem.decay is not None:
         hidden, output = problem.decay.hidden, problem.decay.output
         inside = np.any(hidden > 0, axis=0)
+
+        def square(form: np.ndarray, factor: float) -> None:
+            if factor > 0 and np.any(form):
+                rows.append(form)
+                targets.append(0.0)
+                kappas.append(0.5 * scale / factor)
+
         for k in range(count):
+            if problem.unscaled(k) and problem.out_lo[k] == problem.out_hi[k]:
+                for j in np.flatnonzero(hidden[k]) if problem.out_lo[k] != 0.0 else ():
+                    square(to_weights[k * columns + j], hidden[k, j] / problem.out_lo[k] ** 2)
+                continue
             if np.any(heights[k]):
-                if output[k] > 0:
-                    rows.append(heights[k])
-                    targets.append(0.0)
-                    kappas.append(0.5 * scale / output[k])
+                square(heights[k], output[k])
                 continue
             part = to_weights[k * columns : (k + 1) * columns][inside]
             block = np.sqrt(hidden[k, inside] * output[k])[:, None] * part
@@ -428,6 +438,19 @@ def _decay(problem: CellProblem, to_weights: np.ndarray, heights: np.ndarray, le
     width = blocks[0].shape[0] if blocks else 1
     return (np.array(rows).reshape(-1, size), np.array(targets, dtype=float), np.array(kappas, dtype=float),
             np.array(blocks).reshape(-1, width, size), np.array(nu, dtype=float))  # fmt: skip
+
+
+def _fixed_decay(problem: CellProblem, k: int) -> float:
+    """What the penalty of a set is whatever z is: see `_decay`."""
+    decay = problem.decay
+    if decay is None or not problem.unscaled(k):
+        return 0.0
+    lo, hi = problem.lo[k], problem.hi[k]
+    if problem.out_lo[k] != problem.out_hi[k]:  # the decaying hidden weights are fixed
+        return float(decay.hidden[k] @ np.where(decay.hidden[k] > 0, lo, 0.0) ** 2)
+    if problem.out_lo[k] != 0.0:
+        return float(decay.output[k] * problem.out_lo[k] ** 2)
+    return float(decay.hidden[k] @ np.clip(0.0, lo, hi) ** 2)
 
 
 @dataclass(frozen=True, eq=False)

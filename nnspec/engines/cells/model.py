@@ -128,6 +128,11 @@ class CellProblem:
         outer = (self.out_lo > 0) | (self.out_hi < 0)
         return np.asarray(outer | np.any((self.lo > 0) | (self.hi < 0), axis=1))
 
+    def unscaled(self, k: int) -> bool:
+        """Whether a homogeneous neuron's boxes keep it from the scale that weight decay asks for: with `apart` in them,
+        the penalty is convex only if its output weight or all of its decaying hidden weights are fixed."""
+        return self.activation.kind in HOMOGENEOUS and bool(self.apart[k])
+
     def copies(self) -> list[tuple[int, np.ndarray, float]]:
         """For each neuron of the network: its place in the arrays, its (w, b) as a matrix times the weights there, and
         the sign of its output weight there."""
@@ -261,7 +266,7 @@ class CellProblem:
     def _constant(self, k: int, theta: np.ndarray) -> bool:
         """Whether nothing but the bias of a neuron is there, and neither it nor the output bias decays."""
         decay = self.decay
-        return decay is not None and self.output.bias is not None and decay.constant == 0 \
+        return decay is not None and self.output.bias is not None and decay.constant == 0 and not self.apart[k] \
             and decay.hidden[k, -1] == 0 and self.ties is None and not np.any(theta[:-1])  # fmt: skip
 
     def threshold_point(self, planes: tuple[np.ndarray, ...], negated: bool) -> Point:
@@ -418,9 +423,12 @@ def _decay(problem: Problem, terms: Sequence[tuple[float, ex.Size]], network: Ne
 
 def _beyond(cells: CellProblem, tied: bool) -> str | None:
     """Why boxes without 0, fixed weights or ties are not taken together with the rest of the problem; None if so."""
-    if cells.decay is not None and np.any(cells.decay.output > 0) and np.any(cells.apart) \
-            and cells.activation.kind in HOMOGENEOUS:  # fmt: skip
-        return "the cells engine takes no weight decay with boxes without 0 or fixed weights: it is not convex there"
+    if cells.decay is not None and np.any(cells.decay.output > 0):
+        for k in range(cells.neurons):
+            weights = bool(np.all((cells.lo[k] == cells.hi[k]) | (cells.decay.hidden[k] == 0.0)))
+            if cells.unscaled(k) and not weights and cells.out_lo[k] < cells.out_hi[k]:
+                return ("the cells engine takes weight decay with boxes without 0 where they fix the output weights or "
+                        "all decaying hidden weights: elsewhere it is not convex")  # fmt: skip
     if tied and cells.activation.kind in THRESHOLD:
         return "the cells engine takes no tied weights of step and sign neurons"
     return None

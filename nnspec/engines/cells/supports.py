@@ -219,8 +219,13 @@ def restrict(cells: CellProblem, support: Support) -> CellProblem:
     inputs = inputs if len(inputs) else np.array([0])
     chosen = np.ix_(rows, np.append(inputs, cells.lo.shape[1] - 1))
     mask, used = support.hidden[chosen], taken[rows]
+    left_out = 0.0  # the penalty of weights that cannot be 0
+    if cells.decay is not None:
+        w, v = (np.clip(0.0, *box)[~taken] for box in ((cells.lo, cells.hi), (cells.out_lo, cells.out_hi)))
+        left_out = float(np.sum(cells.decay.hidden[~taken] * w**2) + np.sum(cells.decay.output[~taken] * v**2))
     return replace(
-        cells, x=np.ascontiguousarray(cells.x[:, inputs]), offset=cells.offset + support.price,
+        cells, x=np.ascontiguousarray(cells.x[:, inputs]),
+        offset=cells.offset + support.price + cells.scale * left_out,
         lo=np.where(mask, cells.lo[chosen], 0.0), hi=np.where(mask, cells.hi[chosen], 0.0),
         out_lo=np.where(used, cells.out_lo[rows], 0.0), out_hi=np.where(used, cells.out_hi[rows], 0.0),
         c_lo=sum(low for low, _ in ranges), c_hi=sum(high for _, high in ranges), ranges=tuple(ranges),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -157,6 +158,68 @@ def test_the_usual_boxes_need_no_further_unknowns() -> None:
     assert not recognise(training(x, y, 2, kind="sae", weights=1.0, outputs=2.0)).general
     assert not recognise(boxed(training(x, y, 2, kind="sae"), w=(0.0, 1.0), v=(0.0, 2.0), c=(1.0, 2.0))).general
     assert recognise(boxed(training(x, y, 2, kind="sae"), w=(0.1, 1.0))).general
+
+
+def decayed_problem(seed: int) -> Problem:
+    """Weight decay with fixed output weights, fixed hidden weights, or output weights of which some are fixed."""
+    r = np.random.RandomState(seed)
+    activation, kind = ("relu", "abs", "leaky_relu")[seed % 3], ("sse", "sae", "huber", "max_error", "hinge")[seed % 5]
+    n, d, neurons = r.randint(3, 6), r.randint(1, 3), r.randint(1, 3)
+    x = r.uniform(-1, 1, (n, d)) if r.rand() < 0.5 else r.randint(-1, 2, (n, d)).astype(float)
+    y = (r.rand(n) < 0.5).astype(float) if kind == "hinge" else np.round(r.randn(n), 2)
+    biases = bool(r.rand() < 0.5)
+    p = training(x, y, neurons, activation, kind, 2.0, 3.0, 2.0, 2.0, delta=0.5, decay=float(r.choice([0.02, 0.2])),
+                 decay_biases=biases)  # fmt: skip
+    v, w = np.round(r.uniform(-2, 2, (1, neurons)), 1), np.round(r.uniform(-2, 2, (neurons, d)), 1)
+    ranges = {"c": random_range(r, (1,), 1.0)} if r.rand() < 0.5 else {}
+    match r.randint(0, 3):
+        case 0:
+            ranges |= {"w": random_range(r, (neurons, d), 2.0), "b": random_range(r, (neurons,), 2.0)}
+            return boxed(p, v=(v, v), **ranges)
+        case 1:
+            b = np.round(r.uniform(-2, 2, neurons), 1)
+            ranges |= {"b": (b, b)} if biases else {}
+            return boxed(p, w=(w, w), v=random_range(r, (1, neurons), 2.0), **ranges)
+        case _:
+            some = r.rand(1, neurons) < 0.5
+            return boxed(p, v=(np.where(some, v, -2.0), np.where(some, v, 2.0)), **ranges)
+
+
+def compare_decay(seed: int, limit: float) -> None:
+    p = decayed_problem(seed)
+    out = ENGINE.solve(p, Limits(threads=1))
+    assert out.status is Status.OPTIMAL or out.messages  # boxes with 0 that bind
+    agree(p, out, SolverEngine("scip").solve(p, Limits(threads=1, time=limit)), out.status is Status.OPTIMAL)
+
+
+@pytest.mark.parametrize("seed", range(15))
+def test_weight_decay_agrees_with_scip(seed: int) -> None:
+    compare_decay(seed, 0.7)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("seed", range(100, 250))
+def test_weight_decay_agrees_with_scip_150(seed: int) -> None:
+    compare_decay(seed, 5.0)
+
+
+def test_ridge_regression_on_fixed_features() -> None:
+    """Fixed hidden weights and biases, decay of all: least squares with squares of the output weights."""
+    x, y = teacher(12)
+    w, b = np.array([[1.5, -1.0], [0.5, 1.3]]), np.array([0.2, -0.1])
+    p = boxed(training(x, y, 2, decay=0.3, decay_biases=True), w=(w, w), b=(b, b))
+    out = ENGINE.solve(p, Limits())
+    a = np.vstack([np.column_stack([np.maximum(x @ w.T + b, 0.0), np.ones(12)]), np.sqrt(0.3) * np.eye(3)])
+    _, best, *_ = np.linalg.lstsq(a, np.append(y, np.zeros(3)), rcond=None)
+    assert out.status is Status.OPTIMAL
+    assert out.objective == pytest.approx(float(best[0]) + 0.3 * float(np.sum(w**2) + np.sum(b**2)), rel=1e-6)
+
+
+def test_no_evidence_of_such_decay_yet(tmp_path: Path) -> None:
+    p = boxed(training(*teacher(5), 1, decay=0.1), v=(1.0, 1.0))
+    out = CellsEngine(evidence=tmp_path / "e.gz").solve(p, Limits(threads=1))
+    assert out.status is Status.OPTIMAL
+    assert "none yet" in out.messages[0]
 
 
 def test_refusals() -> None:

@@ -28,6 +28,12 @@ STEEP = (1e4, np.inf)
 """Largest multipliers, per sample, of boxes that do not contain 0: see `form.STEEP`. The second is tried where the
 method does not get on."""
 
+CUTS = 40
+"""Rounds of cuts for norms that the interior-point method does not get on with."""
+
+CLOSE = (1e-8, 1e-6, 1e-4)
+"""How close, relative, these rounds are solved, one after the other while rounding spoils the last steps."""
+
 EQUATION = 1e-10
 """kappa of the rows of equations, see `form.FIXED`."""
 
@@ -314,9 +320,11 @@ class Duals:
                                      self.reach, cutoff, goal, z, u, g, zeros(self.size))  # fmt: skip
             if status != STUCK or not len(away):
                 break
+        if status == STUCK and len(rho) and bound < wanted:
+            bound, z, u, g = self._by_cuts(rows, goals, lo, hi, kappa_all, norms, rho, z, cutoff)
         if bound < wanted - 1e-6 * abs(wanted) - 1e-12 or not np.all(np.isfinite(u)):
             return None, z
-        u = self._balanced(rows, goals, lo, hi, kappa_all, u, norms, g)
+        u = self._balanced(rows, goals, lo, hi, kappa_all, u, norms, g, self.reach)
         u_loss, first = self._losses_raw(u, n, index), head + len(extra)
         mu = self.scale * u[first : first + len(pattern)] / (self.unit * np.array(sizes))
         named = [[k, steps[t], c, float(v)] for (k, t, c), v in zip(names, mu, strict=True) if v > 0.0]
@@ -326,13 +334,57 @@ class Duals:
         penalty = self._penalty_raw(u[head : head + len(extra)], g, rho) if with_penalty else None
         return [u_loss, named, penalty], z
 
+    def _by_cuts(self, rows: np.ndarray, y: np.ndarray, lo: np.ndarray, hi: np.ndarray, kappa: np.ndarray,
+                 norms: np.ndarray, nu: np.ndarray, near: np.ndarray, cutoff: float
+                 ) -> tuple[float, np.ndarray, np.ndarray, np.ndarray]:  # fmt: skip
+        """(bound, z, u, g) by Kelley's cutting planes (1960), where the interior-point method does not get on with
+        norms: nu |B z| is the least nu t with t >= c.B z for all |c| = 1, of which few are needed. g is sum u c."""
+        count, size, width = len(nu), self.size, norms.shape[1]
+        cuts = [(b, sign * c) for b in range(count) for c in np.eye(width) for sign in (1.0, -1.0)]
+        cuts += [(b, v / np.linalg.norm(v)) for b in range(count) if np.any(v := norms[b] @ near)]
+        reach = np.append(self.reach, np.full(count, float(self.reach.max()) * max(1.0, np.abs(norms).sum())))
+        zeros = np.zeros
+        best = (-np.inf, near, zeros(len(y)), zeros(norms.shape[:2]))
+        for _ in range(CUTS):
+            a = zeros((len(rows) + len(cuts) + count, size + count))
+            a[: len(rows), :size] = rows
+            for row, (b, c) in zip(a[len(rows) :], cuts, strict=False):
+                row[:size], row[size + b] = -c @ norms[b], 1.0
+            a[len(rows) + len(cuts) :, size:] = -np.eye(count)
+            more = len(cuts) + count
+            u, z = zeros(len(a)), zeros(size + count)  # z: of the best bound
+            ys, los, kappas = (np.append(v, zeros(more)) for v in (y, lo, kappa))
+            his = np.concatenate([hi, np.full(len(cuts), np.inf), nu])
+            none = zeros((0, 1, size + count)), zeros((0, 1))
+            for close in CLOSE:
+                _, bound = minimise(size + count, 1e-9 * np.eye(size + count), zeros(size + count), 0.0, a, ys, los,
+                                    his, kappas, len(a), none[0], zeros(0), reach, cutoff, close, z.copy(), u, none[1],
+                                    z)  # fmt: skip
+                if np.all(np.isfinite(u)):
+                    break
+            else:
+                break
+            u = self._balanced(a, ys, los, his, kappas, u, *none, reach)
+            g = zeros(norms.shape[:2])
+            for (b, c), v in zip(cuts, u[len(rows) :], strict=False):
+                g[b] += v * c
+            if bound > best[0]:
+                best = (bound, z[:size], u[: len(rows)], g)
+            values = np.array([norms[b] @ z[:size] for b in range(count)])
+            missing = nu * (np.linalg.norm(values, axis=1) - z[size:])
+            if best[0] >= cutoff or missing.sum() <= CLOSE[0] * (1.0 + abs(bound)):
+                break
+            found = [v / np.linalg.norm(v) for v in values[missing > 0.0]]
+            cuts += [(b, c) for b in range(count) for c in found]
+        return best
+
     def _balanced(self, rows: np.ndarray, y: np.ndarray, lo: np.ndarray, hi: np.ndarray, kappa: np.ndarray,
-                  u: np.ndarray, norms: np.ndarray, g: np.ndarray) -> np.ndarray:  # fmt: skip
+                  u: np.ndarray, norms: np.ndarray, g: np.ndarray, reach: np.ndarray) -> np.ndarray:  # fmt: skip
         """u, or what it becomes when it is moved within its bounds so that the linear form of the bound vanishes, least
         where there is little room; whichever has the better bound."""
 
         def bound(v: np.ndarray) -> float:
-            return float(v @ y - 0.5 * kappa @ (v * v) - np.abs(form - rows.T @ v) @ self.reach)
+            return float(v @ y - 0.5 * kappa @ (v * v) - np.abs(form - rows.T @ v) @ reach)
 
         form = np.einsum("bij,bi->j", norms, g)
         best, moved = u, u.copy()

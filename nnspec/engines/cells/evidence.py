@@ -130,7 +130,7 @@ class TreeWriter:
         penalised = prover.bounds.problem.penalised
         certificates: list = []  # type: ignore[type-arg]
         z = None
-        kinds = [False] if not penalised else [True, False] if prover.rest(left) > 0 else [True]
+        kinds = [False] if not penalised else [True, False] if prover.rest(left) > 0 or not left else [True]
         whiches = ([-1] if len(open_) > 1 else []) + open_
         for which in whiches:
             signs = None if which == -1 else prover.signs[which]

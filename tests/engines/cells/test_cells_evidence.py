@@ -15,8 +15,9 @@ import pytest
 from cells_models import teacher, training
 from test_cells_domains import random_problem
 
-from nnspec.engines.cells import CellsEngine
+from nnspec.engines.cells import CellsEngine, duals
 from nnspec.engines.cells import evidence as writer
+from nnspec.engines.cells.interior import STUCK
 from nnspec.engines.cells.model import recognise
 from nnspec.engines.cells.proof.bounds import Bounds
 from nnspec.engines.cells.proof.exact import exponent, integer, nonnegative_dependence
@@ -95,6 +96,32 @@ def test_weight_decay(tmp_path: Path, kind: str) -> None:
     activation = ("relu", "abs", "leaky_relu")[seed % 3]
     decay = dict(decay=0.05, decay_biases=bool(seed % 2))
     assert proven(instance(kind, activation, 6, seed=seed, **decay), tmp_path / "e.gz").certificates > 5
+
+
+def test_norms_by_cutting_planes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is written where the interior-point method does not get on with the norms of weight decay."""
+    method = duals.minimise
+
+    def stuck(*problem):  # type: ignore[no-untyped-def]
+        return (STUCK, -math.inf) if len(problem[11]) else method(*problem)
+
+    monkeypatch.setattr(duals, "minimise", stuck)
+    for activation, kind, biases in (("relu", "sse", True), ("abs", "sae", False), ("leaky_relu", "huber", True)):
+        proven(instance(kind, activation, 5, decay=0.03, decay_biases=biases), tmp_path / "e.gz")
+    proven(instance("sse", "relu", 4, 2, decay=0.03), tmp_path / "e.gz")
+
+
+def test_norms_that_are_small_at_the_boundary_of_a_cell(tmp_path: Path) -> None:
+    """Leaves of two random problems at which the interior-point method goes round in circles."""
+    boxes = {"weights": 4.0, "biases": 4.0, "outputs": 4.0, "output_bias": 0.3}
+    x = np.array([0.12049538297952456, -0.42877829806515333, 0.3627816196812712, 0.9084658122981291,
+                  0.7110219076149971])[:, None]  # fmt: skip
+    proven(training(x, [0.43, -2.16, 0.49, -0.08, -1.06], 1, "leaky_relu", "sse", counts=np.array([3.0, 3, 2, 2, 2]),
+                    decay=0.01, **boxes), tmp_path / "e.gz")  # fmt: skip
+    x = [[0.6972720726310047], [0.3123959088629016], [-0.736614866240936], [-0.4719366961186595]]
+    boxes = {"weights": 0.5, "biases": 4.0, "outputs": 0.5, "output_bias": 4.0}
+    proven(training(x, [1.0, 0.0, 0.0, 0.0], 2, "leaky_relu", "hinge", margin=1.0, decay=0.01, **boxes),
+           tmp_path / "e.gz")  # fmt: skip
 
 
 def test_two_neurons(tmp_path: Path) -> None:

@@ -214,3 +214,28 @@ def test_proofs_of_the_cells_engine(nnspec, tmp_path):
     assert (ended.status, "NNS171" in ended.err) == (2, True)
     ended = nnspec("solve", "r.nns", "--engine", "solver", "--checkpoint", "state")
     assert (ended.status, "writes no checkpoint" in ended.err) == (1, True)
+
+
+@pytest.mark.parametrize(("statements", "changed"), [
+    ("minimize errors(f, D)", "minimize 2 * errors(f, D)"),
+    ("minimize l0(f)\nconstraint fit: sse(f, D) <= 1.2", "minimize l0(f)\nconstraint fit: sse(f, D) <= 1.1"),
+])  # fmt: skip
+def test_checkpoints_of_the_cells_engine(nnspec, tmp_path, statements, changed):
+    rows = ", ".join(f"[{float(i)}]" for i in range(8))
+    head = f"data D = table(x = [{rows}], y = [0.0, 1.0, 0.0, 1.0, 1.0, 0.0, 1.0, 0.0])\n"
+    head += "net f = input(1) -> dense(2, relu) -> dense(1)\n"
+    (tmp_path / "s.nns").write_text(head + statements)
+    (tmp_path / "other.nns").write_text(head + changed)
+    common = ("--engine", "cells", "--force", "--checkpoint", "state")
+    ended = nnspec("solve", "s.nns", *common, "--node-limit", "1")
+    assert "stopped at the limit" in ended.out
+    state = (tmp_path / "state").read_bytes()
+    ended = nnspec("solve", "other.nns", *common)
+    assert (ended.status, "another problem" in ended.err) == (2, True)
+    (tmp_path / "state").write_bytes(state[:-1])
+    ended = nnspec("solve", "s.nns", *common)
+    assert (ended.status, "changed or cut off" in ended.err) == (2, True)
+    (tmp_path / "state").write_bytes(state)
+    ended = nnspec("solve", "s.nns", *common)
+    assert (ended.status, "proven optimal" in ended.out) == (0, True)
+    assert not (tmp_path / "state").exists()

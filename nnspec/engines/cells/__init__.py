@@ -12,8 +12,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from nnspec.engines.cells.model import CellProblem, recognise
 from nnspec.engines.compiled import is_kept, refresh
 from nnspec.engines.interface import Limits, OnProgress, Outcome, Progress, Status
@@ -33,9 +31,6 @@ MEMORY = 4000.0
 """Megabytes for the half-planes of `errors` where the user gives no limit."""
 
 
-_COUNTS = "the search for the fewest weights, neurons or inputs under a limit of the loss"
-
-
 class CellsEngine:
     """Exact training of one hidden layer by branch-and-bound over activation patterns."""
 
@@ -44,8 +39,8 @@ class CellsEngine:
     def __init__(self, evidence: str | Path | None = None, checkpoint: str | Path | None = None) -> None:
         """`evidence`: where to write a proof that `nnspec.engines.cells.verify.verify` re-checks (small problems).
 
-        `checkpoint`: a file that an unfinished search is written to, and that a search begins from if it exists (except
-        for `errors`); removed when the search is finished. One of another problem or gap raises CheckpointError.
+        `checkpoint`: a file that an unfinished search is written to, and that a search begins from if it exists;
+        removed when the search is finished. One of another problem or gap raises CheckpointError.
         """
         self.evidence, self.checkpoint = evidence, checkpoint
 
@@ -80,7 +75,7 @@ class CellsEngine:
         if cells.least:
             return _solve_least(problem, cells, limits, start, on_progress, stop, self.evidence, self.checkpoint)
         if cells.planar:
-            return _solve_errors(problem, cells, limits, on_progress, stop, self.evidence)
+            return _solve_errors(problem, cells, limits, on_progress, stop, self.evidence, self.checkpoint)
         if cells.supports or cells.general or cells.kind == "errors":
             return _solve_union(problem, cells, limits, start, on_progress, stop, self.evidence, self.checkpoint)
         return _solve(problem, cells, limits, start, on_progress, stop, self.evidence, self.checkpoint)
@@ -89,7 +84,7 @@ class CellsEngine:
 def _solve(problem: Problem, cells: CellProblem, limits: Limits, start: tuple[Point, ...],
            on_progress: OnProgress | None, stop: threading.Event | None, path: str | Path | None,
            checkpoint: str | Path | None) -> Outcome:  # fmt: skip
-    from nnspec.engines.cells.checkpoint import fingerprint, load, save
+    from nnspec.engines.cells.checkpoint import Saved, fingerprint, load, save, values_of
     from nnspec.engines.cells.claims import plain_proof
     from nnspec.engines.cells.driver import Search, Stopped
     from nnspec.engines.cells.normal import REACH, denormalise, normalise, renormalise
@@ -134,15 +129,18 @@ def _solve(problem: Problem, cells: CellProblem, limits: Limits, start: tuple[Po
         search.state.theta, search.state.signs = theta, signs
     key = fingerprint(cells, limits.gap)
     if checkpoint is not None and Path(checkpoint).exists():
-        search.state = load(checkpoint, key)[0][0]
-        told[0] = units(search.state.proven[-1])
+        saved = load(checkpoint, key)
+        search.state, told[0] = saved.states[0], max(saved.bounds[0], units(saved.states[0].proven[-1]))
+        known = saved.incumbent(problem)
+        if known is not None:
+            consider(known)
     status = Status.OPTIMAL
     try:
         told[0] = max(told[0], units(search.run()))
     except Stopped as reason:
         status = Status.INTERRUPTED if str(reason) == "stop" else Status.LIMIT
         if checkpoint is not None:
-            save(checkpoint, key, [search.state], [0.0])
+            save(checkpoint, key, Saved([search.state], told[:1], values_of(problem, best[0][1] if best else None)))
     finally:
         search.pool.shutdown()
     report(search.state, 0.0)
@@ -190,8 +188,6 @@ def _write_least(path: str | Path, problem: Problem, cells: CellProblem, least: 
     network = None if out.point is None else cells.values(out.point)
     bound = None if out.point is None else out.bound
     try:
-        if least.unshown(bound):
-            raise Unwritten("sets of nonzero weights were excluded before the checkpoint, which keeps no proofs")
         write_least(path, cells, least.proofs, network, out.objective, bound, _about(problem))
     except Unwritten as e:
         return replace(out, messages=(*out.messages, f"no evidence file: {e}"))
@@ -201,21 +197,18 @@ def _write_least(path: str | Path, problem: Problem, cells: CellProblem, least: 
 def _solve_union(problem: Problem, cells: CellProblem, limits: Limits, start: tuple[Point, ...],
                     on_progress: OnProgress | None, stop: threading.Event | None, path: str | Path | None,
                     checkpoint: str | Path | None) -> Outcome:  # fmt: skip
-    from nnspec.engines.cells.checkpoint import CheckpointError, fingerprint
+    from nnspec.engines.cells.checkpoint import fingerprint, load
     from nnspec.engines.cells.union import Union
 
-    union = Union(problem, cells, limits, on_progress, stop)
     key = fingerprint(cells, limits.gap)
+    saved = load(checkpoint, key) if checkpoint is not None and Path(checkpoint).exists() else None
+    union = Union(problem, cells, limits, on_progress, stop)
     more = []
-    if checkpoint is not None and Path(checkpoint).exists():
-        if cells.kind == "errors":
-            raise CheckpointError(f"{checkpoint}: the search for the fewest errors keeps no checkpoints")
-        union.resume(checkpoint, key)
+    if saved is not None:
+        union.resume(saved)
     out = union.run(start)
     if checkpoint is not None and out.status is Status.OPTIMAL:
         Path(checkpoint).unlink(missing_ok=True)
-    elif checkpoint is not None and cells.kind == "errors":
-        more.append("no checkpoint: the search for the fewest errors keeps none")
     elif checkpoint is not None:
         union.save(checkpoint, key)
     if path is not None and out.status is Status.OPTIMAL:
@@ -231,26 +224,37 @@ def _solve_union(problem: Problem, cells: CellProblem, limits: Limits, start: tu
 def _solve_least(problem: Problem, cells: CellProblem, limits: Limits, start: tuple[Point, ...],
                  on_progress: OnProgress | None, stop: threading.Event | None, path: str | Path | None,
                  checkpoint: str | Path | None) -> Outcome:  # fmt: skip
-    from nnspec.engines.cells.checkpoint import CheckpointError
+    from nnspec.engines.cells.checkpoint import fingerprint, load
     from nnspec.engines.cells.least import Least
 
-    if checkpoint is not None and Path(checkpoint).exists():
-        raise CheckpointError(f"{checkpoint}: {_COUNTS} keeps no checkpoints")
+    key = fingerprint(cells, limits.gap)
+    saved = load(checkpoint, key) if checkpoint is not None and Path(checkpoint).exists() else None
     least = Least(problem, cells, limits, on_progress, stop)
+    if saved is not None:
+        least.resume(saved)
     out = least.run(start)
-    if path is not None and out.status in (Status.OPTIMAL, Status.INFEASIBLE):
-        out = _write_least(path, problem, cells, least, out)
-    if checkpoint is not None and out.status not in (Status.OPTIMAL, Status.INFEASIBLE):
-        out = replace(out, messages=(*out.messages, f"no checkpoint: {_COUNTS} keeps none"))
-    return out
+    finished = out.status in (Status.OPTIMAL, Status.INFEASIBLE)
+    if checkpoint is not None and finished:
+        Path(checkpoint).unlink(missing_ok=True)
+    elif checkpoint is not None:
+        least.save(checkpoint, key)
+    return _write_least(path, problem, cells, least, out) if path is not None and finished else out
 
 
 def _solve_errors(problem: Problem, cells: CellProblem, limits: Limits, on_progress: OnProgress | None,
-                  stop: threading.Event | None, path: str | Path | None) -> Outcome:  # fmt: skip
-    from nnspec.engines.cells.errors import fewest_errors
+                  stop: threading.Event | None, path: str | Path | None, checkpoint: str | Path | None
+                  ) -> Outcome:  # fmt: skip
+    from nnspec.engines.cells.errors import HalfPlanes
 
     began = time.monotonic()
-    control = np.zeros(1, dtype=np.int64)
+    memory = 1e6 * (MEMORY if limits.memory is None else limits.memory)
+    search = HalfPlanes(cells.x, cells.y, cells.weights, cells.neurons, memory, limits.nodes)
+    if checkpoint is not None:
+        from nnspec.engines.cells.checkpoint import fingerprint, load, save
+
+        key = fingerprint(cells, limits.gap)
+        if Path(checkpoint).exists():
+            search.resume(load(checkpoint, key))
     done = threading.Event()
     reason = []
 
@@ -261,30 +265,48 @@ def _solve_errors(problem: Problem, cells: CellProblem, limits: Limits, on_progr
             elif limits.time is not None and time.monotonic() - began > limits.time:
                 reason.append(Status.LIMIT)
             if reason:
-                control[0] = 1
+                search.control[0] = 1
                 return
 
+    def network() -> Point:
+        return cells.threshold_point(search.best.planes, search.best.negated)
+
+    told = [-float("inf"), float("inf")]  # when, and what
+
+    def report() -> None:
+        new = search.best.errors < told[1]
+        if on_progress is not None and (new or time.monotonic() - told[0] > 0.2):
+            told[:] = [time.monotonic(), search.best.errors]
+            point = network()
+            value = objective(problem, point)
+            low = min(value, cells.offset + cells.scale * search.bound)
+            on_progress(Progress(told[0] - began, value, low, search.nodes, point if new else None))
+
+    search.report = report
     watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()
     try:
-        memory = 1e6 * (MEMORY if limits.memory is None else limits.memory)
-        region = fewest_errors(cells.x, cells.y, cells.weights, cells.neurons, control, memory)
+        complete = search.run()
     finally:
         done.set()
         watcher.join()
-    point = cells.threshold_point(region.planes, region.negated)
+    point = network()
     value = objective(problem, point)
-    bound = cells.offset + cells.scale * region.errors if region.realised else cells.offset
+    bound = cells.offset + cells.scale * search.bound
     status = Status.OPTIMAL if proven(value, bound, limits.gap) else reason[0] if reason else Status.LIMIT
+    if checkpoint is not None and complete:
+        Path(checkpoint).unlink(missing_ok=True)
+    elif checkpoint is not None:
+        save(checkpoint, key, search.state())
     seconds = time.monotonic() - began
     if on_progress is not None:
-        on_progress(Progress(seconds, value, min(bound, value), 0, point))
-    messages: tuple[str, ...] = ("the half-planes do not fit into the memory limit",) if region.exhausted else ()
+        on_progress(Progress(seconds, value, min(bound, value), search.nodes, point))
+    messages: tuple[str, ...] = ("the half-planes do not fit into the memory limit",) if search.exhausted else ()
     evidence: dict[str, object] = {"method": "enumeration of maximal half-planes"}
     if path is not None and status is Status.OPTIMAL:
         message = _write(path, problem, cells, [], point, value, evidence)
         messages = messages if message is None else (*messages, message)
-    return Outcome(status, point, value, min(bound, value), seconds, 0, "cells", evidence=evidence,
+    return Outcome(status, point, value, min(bound, value), seconds, search.nodes, "cells", evidence=evidence,
                    messages=messages)  # fmt: skip
 
 

@@ -2,16 +2,20 @@
 
 A search stops between two visits of subtrees, so its state is small: the order of the samples, the bounds proven for
 its suffixes, the open subtrees of the current one, and the incumbents. A solve may consist of several searches, its
-parts. The file belongs to one problem: it carries a digest of it and is refused for others.
+parts. The file belongs to one problem: it carries a digest of it and is refused for others. Another one, of its
+content, tells a file that was changed or cut off before anything is read from it.
+
+The incumbent of all is kept too, even where no part has found it: open subtrees are those below it, and what was cut at
+it is proven for networks below it alone.
 """
 
 from __future__ import annotations
 
 import hashlib
+import io
 import os
-import zipfile
-from collections.abc import Sequence
-from dataclasses import fields, is_dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 
 import numpy as np
@@ -20,8 +24,11 @@ from nnspec.engines.cells.driver import State
 from nnspec.engines.cells.instance import Subtree
 from nnspec.engines.cells.model import CellProblem
 from nnspec.errors import Diagnostic, UsageError
+from nnspec.problem.problem import Point, Problem
 
-VERSION = 2
+VERSION = 3
+DIGEST = 32
+"""Bytes at the end of a file: the SHA-256 of those before."""
 
 
 class CheckpointError(UsageError):
@@ -54,29 +61,64 @@ def fingerprint(cells: CellProblem, gap: float) -> str:
     return h.hexdigest()
 
 
-def save(path: str | Path, key: str, states: Sequence[State], bounds: Sequence[float]) -> None:
-    """Write the states of a solve's parts and their proven bounds; the file is replaced at once or not at all."""
-    arrays: dict[str, np.ndarray] = {"fingerprint": np.array(key), "bounds": np.array(bounds)}
-    for i, s in enumerate(states):
+@dataclass(frozen=True)
+class Saved:
+    """The states of a solve's parts and their proven bounds; the incumbent of all, as the values of its free
+    parameters; and what else the kind of solve needs."""
+
+    states: Sequence[State] = ()
+    bounds: Sequence[float] = ()
+    point: tuple[np.ndarray, ...] | None = None
+    more: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+    def incumbent(self, problem: Problem) -> Point | None:
+        if self.point is None:
+            return None
+        return Point({p.name: a for p, a in zip(problem.free_parameters(), self.point, strict=True)}, {})
+
+
+def values_of(problem: Problem, point: Point | None) -> tuple[np.ndarray, ...] | None:
+    """A network as a file holds it, where names do not matter."""
+    if point is None:
+        return None
+    return tuple(np.asarray(point.parameters[p.name], dtype=float) for p in problem.free_parameters())
+
+
+def save(path: str | Path, key: str, saved: Saved) -> None:
+    """Write what a later solve needs to go on; the file is replaced at once or not at all."""
+    arrays: dict[str, np.ndarray] = {"fingerprint": np.array(key), "bounds": np.array(saved.bounds, dtype=float)}
+    for i, s in enumerate(saved.states):
         arrays |= {f"{i}.{name}": a for name, a in _arrays(s).items()}
+    arrays |= {f"point.{i}": a for i, a in enumerate(saved.point or ())}
+    arrays |= {f"more.{name}": np.asarray(a) for name, a in saved.more.items()}
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
     temporary = Path(f"{path}.part")
-    with temporary.open("wb") as f:
-        np.savez_compressed(f, **arrays)  # type: ignore[arg-type]
+    temporary.write_bytes(buffer.getvalue() + hashlib.sha256(buffer.getvalue()).digest())
     os.replace(temporary, path)
 
 
-def load(path: str | Path, key: str) -> tuple[list[State], list[float]]:
+def load(path: str | Path, key: str) -> Saved:
     """What `save` wrote. Raises CheckpointError."""
     try:
-        with np.load(path, allow_pickle=False) as z:
-            a = {k: z[k] for k in z.files}
-        if str(a["fingerprint"]) != key:
-            raise CheckpointError(f"{path} is a checkpoint of another problem or gap")
-        bounds = [float(b) for b in a["bounds"]]
-        parts = [{k.split(".", 1)[1]: v for k, v in a.items() if k.startswith(f"{i}.")} for i in range(len(bounds))]
-        return [_state(part) for part in parts], bounds
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as e:
-        raise CheckpointError(f"{path} cannot be read as a checkpoint of the cells engine") from e
+        content = Path(path).read_bytes()
+    except OSError as e:
+        raise CheckpointError(f"{path} cannot be read") from e
+    body, digest = content[:-DIGEST], content[-DIGEST:]
+    if hashlib.sha256(body).digest() != digest:
+        raise CheckpointError(f"{path} is no checkpoint of the cells engine, or it was changed or cut off")
+    with np.load(io.BytesIO(body), allow_pickle=False) as z:
+        a = {k: z[k] for k in z.files}
+    if str(a["fingerprint"]) != key:
+        raise CheckpointError(f"{path} is a checkpoint of another problem or gap")
+    bounds = [float(b) for b in a["bounds"]]
+    states = [_state(_group(a, str(i))) for i in range(len(bounds))]
+    point, more = _group(a, "point"), _group(a, "more")
+    return Saved(states, bounds, tuple(point[str(i)] for i in range(len(point))) or None, more)
+
+
+def _group(arrays: Mapping[str, np.ndarray], name: str) -> dict[str, np.ndarray]:
+    return {k.split(".", 1)[1]: a for k, a in arrays.items() if k.startswith(f"{name}.")}
 
 
 def _arrays(s: State) -> dict[str, np.ndarray]:

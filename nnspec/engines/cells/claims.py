@@ -4,7 +4,7 @@ the values proven for nested subsets of them."""
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -54,3 +54,33 @@ def raw_proofs(state: State, groups: Sequence[Sequence[int]], constants: np.ndar
             best += float(constants[g])
             values.append((len(order), best))
     return order, values
+
+
+def pack(proofs: Sequence[PartProof]) -> dict[str, np.ndarray]:
+    """Proofs about supports as arrays."""
+    supports = [p.support for p in proofs if p.support is not None]
+    shape = supports[0].hidden.shape if supports else (0, 0)
+    vectors = [np.array(p.signs, dtype=np.int64) for p in proofs]
+    return {
+        "proof.masks": np.array([s.mask for s in supports], dtype=bool), "proof.shape": np.array(shape),
+        "proof.vectors": np.array([v.shape for v in vectors], dtype=np.int64).reshape(-1, 2),
+        "proof.lengths": np.array([(len(p.order), len(p.values)) for p in proofs], dtype=np.int64).reshape(-1, 2),
+        "proof.signs": np.array([i for v in vectors for i in v.reshape(-1)], dtype=np.int64),
+        "proof.orders": np.array([i for p in proofs for i in p.order], dtype=np.int64),
+        "proof.values": np.array([v for p in proofs for v in p.values], dtype=float).reshape(-1, 2),
+    }  # fmt: skip
+
+
+def unpack(arrays: Mapping[str, np.ndarray]) -> list[PartProof]:
+    """What `pack` made; the supports' prices are those of the loss alone, 0."""
+    a = {name.removeprefix("proof."): array for name, array in arrays.items() if name.startswith("proof.")}
+    neurons, columns = (int(n) for n in a["shape"])
+    signs, orders, values = iter(a["signs"].tolist()), iter(a["orders"].tolist()), iter(a["values"].tolist())
+    found = []
+    for mask, (count, width), (m, k) in zip(a["masks"], a["vectors"], a["lengths"], strict=True):
+        hidden, used = mask[: neurons * columns].reshape(neurons, columns), mask[neurons * columns : -1]
+        vectors = [tuple(itertools.islice(signs, int(width))) for _ in range(int(count))]
+        claims = [(int(size), value) for size, value in itertools.islice(values, int(k))]
+        order = list(itertools.islice(orders, int(m)))
+        found.append(PartProof(vectors, order, claims, Support(hidden, used, bool(mask[-1]), 0.0)))
+    return found

@@ -281,7 +281,8 @@ class Search:
             s.open = opened + rest
             budget = BUDGET_NODES
             if whole and self.report is not None:
-                low = min([x.bound for x in s.open] + [s.floor, incumbent])
+                cut = incumbent - max(gap * incumbent, self.gap_absolute)
+                low = min([x.bound for x in s.open] + [s.floor, cut])
                 self.tell(max(low, s.proven[-1]))
             elif self.report is not None:
                 self.tell(s.proven[-1])

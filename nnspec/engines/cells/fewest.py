@@ -95,31 +95,35 @@ class ErrorsSearch(Search):
             self.first()
             self.tell(0.0)
         assert s.best is not None
-        s.theta = s.best.copy()
-        s.proven = [0.0]
+        if s.theta is None:
+            s.theta = s.best.copy()
         while True:
             self.check()
-            bound = s.proven[-1]
-            top = self.top()
-            if top <= self.gap_absolute or bound >= top - max(self.gap * top, self.slack):
-                return min(bound, s.best_loss) if bound < top else bound
-            assert s.theta is not None
-            value, misses = self.errors.misses(s.theta, everything)
-            if value < s.best_loss:
-                s.best_loss, s.best = value, s.theta.copy()
-            misses[s.order] = -1.0
-            new = int(np.argmax(np.where(misses > 0, self.options.cost * (1.0 + np.clip(misses, 0.0, 1.0)), 0.0)))
-            if misses[new] <= 0.0:  # right on all others: the best network of the doll is one of the whole
-                if len(s.order) == self.options.samples:
-                    return bound
-                new = next(i for i in range(self.options.samples) if i not in s.order)
-            s.order = [new, *s.order]
+            if len(s.proven) > len(s.order):  # no subset is begun, else it goes on
+                bound = s.proven[-1]
+                top = self.top()
+                if top <= self.gap_absolute or bound >= top - max(self.gap * top, self.slack):
+                    return min(bound, s.best_loss) if bound < top else bound
+                value, misses = self.errors.misses(s.theta, everything)
+                if value < s.best_loss:
+                    s.best_loss, s.best = value, s.theta.copy()
+                misses[s.order] = -1.0
+                cost = self.options.cost * (1.0 + np.clip(misses, 0.0, 1.0))
+                new = int(np.argmax(np.where(misses > 0, cost, 0.0)))
+                if misses[new] <= 0.0:  # right on all others: the best network of the doll is one of the whole
+                    if len(s.order) == self.options.samples:
+                        return bound
+                    new = next(i for i in range(self.options.samples) if i not in s.order)
+                s.order = [new, *s.order]
             s.proven.append(self.prove_doll(np.array(s.order)))
             s.proofs.append((len(s.order), s.proven[-1]))
             loss, z = self.errors.improve(everything, s.theta, 3, self.seed + len(s.order))
             if loss < s.best_loss:
                 s.best_loss, s.best = loss, z
             self.tell(s.proven[-1])
+            if s.proven[-1] > self.pause:
+                self.finished = False
+                return s.proven[-1]
 
     def top(self) -> float:
         """Only networks with fewer errors matter. A ceiling that is no multiple of the unit (since parts have prices)
@@ -132,29 +136,44 @@ class ErrorsSearch(Search):
     def prove_doll(self, members: np.ndarray) -> float:
         """A lower bound for the samples `members`; state.theta becomes their best network."""
         s = self.state
+        assert s.theta is not None
         known = s.proven[-1]
-        incumbent, s.theta = self.errors.improve(members, s.theta, 6, self.seed)
         proven = np.array([*s.proven, known])
-        incumbent = min(incumbent, self.top())
-        floor, nodes_open, budget = np.inf, [Subtree(np.zeros((0, 2), dtype=np.int64), known)], FIRST_BUDGET
-        while nodes_open and incumbent - max(self.gap * incumbent, self.slack) > known:
+        if s.open is None:
+            _, s.theta = self.errors.improve(members, s.theta, 6, self.seed)
+            s.open, s.floor = [Subtree(np.zeros((0, 2), dtype=np.int64), known)], np.inf
+        incumbent = min(self.errors.misses(s.theta, members)[0], self.top())
+        while s.open and self.cut(incumbent) > known:
             self.check()
-            batch, nodes_open = nodes_open[:ROUND], nodes_open[ROUND:]
+            batch = s.open[:ROUND]
+            # a search that goes on from a file works in the same steps
+            budget = BUDGET_NODES if len(batch[0].prefix) else FIRST_BUDGET
             futures = [self.pool.submit(self.explore, members, proven, x, incumbent, budget) for x in batch]
             opened: list[Subtree] = []
             for loss, z, subtrees, low, nodes in [f.result() for f in futures]:
                 opened += subtrees
                 s.nodes += nodes
-                floor = min(floor, low)
+                s.floor = min(s.floor, low)
                 if loss < incumbent:
                     incumbent, s.theta = loss, z
-            nodes_open = opened + nodes_open
-            budget = BUDGET_NODES
-            self.tell(known)
-        bound = min(floor, incumbent - max(self.gap * incumbent, self.slack))
-        if self.unit > 0.0:  # errors are multiples of the unit (1e-7: rounding of sums with other parts' values)
-            bound = self.unit * math.ceil(bound / self.unit - 1e-7)
-        return max(known, min(bound, incumbent))
+            s.open = opened + s.open[ROUND:]
+            self.tell(max(known, self.doll_bound(incumbent)))
+        s.open = []  # if anything is open, the incumbent is as good as what was known
+        bound = self.doll_bound(incumbent)
+        s.open = None
+        return max(known, bound)
+
+    def cut(self, incumbent: float) -> float:
+        return incumbent - max(self.gap * incumbent, self.slack) if incumbent < np.inf else incumbent
+
+    def doll_bound(self, incumbent: float) -> float:
+        """Of the subset that is searched."""
+        s = self.state
+        assert s.open is not None
+        least = min([x.bound for x in s.open] + [s.floor, self.cut(incumbent)])
+        if self.unit > 0.0 and least < np.inf:  # they are multiples of it (1e-7: rounding of sums with other parts)
+            least = self.unit * math.ceil(least / self.unit - 1e-7)
+        return min(least, incumbent)
 
     def explore(self, members: np.ndarray, proven: np.ndarray, subtree: Subtree, loss: float, budget: int
                 ) -> tuple[float, np.ndarray, list[Subtree], float, int]:  # fmt: skip

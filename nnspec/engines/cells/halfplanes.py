@@ -5,10 +5,13 @@ and up to complements of the half-planes that is their union or (exchange the cl
 optimum is the least number of errors of a union A or B of two half-planes, over both roles of the classes; a single
 half-plane and the constants are unions too.
 
-A half-plane matters only through its false positives F and its true positives T. If F(A) contains F(B) and T(B)
-contains T(A), A can be replaced by B in every union. So only half-planes that are maximal in this order remain, and
-pairs of
-them are enumerated with counts first and bit sets second.
+A half-plane matters only through its false positives F and its true positives T, of weights f and t. If F(A) contains
+F(B) and T(B) contains T(A), A can be replaced by B in every union. So only half-planes that are maximal in this order
+remain, and pairs of them are enumerated with counts first and bit sets second. Of P positives a pair gets at least
+
+    P - t(A) - t(B) + max(f(A), f(B))  >=  P + ((f - 2 t)(A) + (f - 2 t)(B)) / 2
+
+wrong. So they are taken by f - 2 t, least first: what is left costs at least P + f - 2 t of the next one.
 
 Half-planes: the boundary of each can be moved until it passes through a sample, so they are found by turning a line
 about each sample. Samples that the line meets at the same angle, up to ANGLE, may enter and leave in either order:
@@ -42,10 +45,15 @@ def half_planes(x: np.ndarray, positive: np.ndarray, weights: np.ndarray, keys: 
     angles = np.empty(2 * n)
     owner = np.empty(2 * n, dtype=np.int64)
     inside = np.empty(n, dtype=np.bool_)
+    words = out_bits.shape[1]
+    current = np.empty(words, dtype=np.uint64)  # `inside` as bits
+    own = np.empty(words, dtype=np.uint64)  # the pivot and its duplicates
     written = 0
     for p in range(n):
         if control[0] != 0:
             break
+        current[:] = np.uint64(0)
+        own[:] = np.uint64(0)
         m = 0
         f = t = 0.0
         hf = ht = np.uint64(0)
@@ -54,6 +62,7 @@ def half_planes(x: np.ndarray, positive: np.ndarray, weights: np.ndarray, keys: 
             dy = x[i, 1] - x[p, 1]
             inside[i] = False
             if dx == 0.0 and dy == 0.0:
+                own[i >> 6] |= np.uint64(1) << np.uint64(i & 63)
                 continue
             a = np.arctan2(dy, dx)
             if a < 0:
@@ -72,6 +81,7 @@ def half_planes(x: np.ndarray, positive: np.ndarray, weights: np.ndarray, keys: 
         order = np.argsort(angles[:m])
         for i in range(n):
             if inside[i]:
+                current[i >> 6] |= np.uint64(1) << np.uint64(i & 63)
                 if positive[i]:
                     t += weights[i]
                     ht ^= keys[i]
@@ -103,6 +113,7 @@ def half_planes(x: np.ndarray, positive: np.ndarray, weights: np.ndarray, keys: 
             for variant in range(swaps - 1, -1, -1):
                 if e >= 0:
                     i = owner[order[e + variant]]
+                    current[i >> 6] ^= np.uint64(1) << np.uint64(i & 63)
                     if inside[i]:
                         inside[i] = False
                         sign = -1.0
@@ -137,15 +148,12 @@ def half_planes(x: np.ndarray, positive: np.ndarray, weights: np.ndarray, keys: 
                     out_t[written] = tt
                     out_hf[written] = hff
                     out_ht[written] = htt
-                    for word in range(out_bits.shape[1]):
-                        out_bits[written, word] = np.uint64(0)
-                    for i in range(n):
-                        own = x[i, 0] == x[p, 0] and x[i, 1] == x[p, 1]
-                        if inside[i] or (own and with_pivot):
-                            out_bits[written, i >> 6] |= np.uint64(1) << np.uint64(i & 63)
+                    for word in range(words):
+                        out_bits[written, word] = current[word] | own[word] if with_pivot else current[word]
                     written += 1
                 if e >= 0 and variant == 1:  # undo the exchange
                     i = owner[order[e + 1]]
+                    current[i >> 6] ^= np.uint64(1) << np.uint64(i & 63)
                     inside[i] = not inside[i]
                     sign = 1.0 if inside[i] else -1.0
                     if positive[i]:
@@ -158,16 +166,19 @@ def half_planes(x: np.ndarray, positive: np.ndarray, weights: np.ndarray, keys: 
 
 
 @compiled
-def maximal(bits: np.ndarray, f: np.ndarray, t: np.ndarray, positives: np.ndarray, control: np.ndarray
-            ) -> np.ndarray:  # fmt: skip
-    """Which of the sets no other one dominates. Sorted by f ascending, then t descending. Ends with control[0]."""
+def maximal(bits: np.ndarray, f: np.ndarray, t: np.ndarray, positives: np.ndarray, kept: np.ndarray, m: int, first: int,
+            budget: int, control: np.ndarray) -> tuple[int, int]:  # fmt: skip
+    """Which of the sets no other one dominates: their numbers are written to `kept`, which holds m of those before
+    `first`. Sorted by f ascending, then t descending.
+
+    Looks at `budget` sets, fewer if control[0] is set: (m, the next one).
+    """
     count, words = bits.shape
-    keep = np.ones(count, dtype=np.bool_)
-    kept = np.empty(count, dtype=np.int64)
-    m = 0
-    for i in range(count):
+    last = min(count, first + budget)
+    for i in range(first, last):
         if control[0] != 0:
-            break
+            return m, i
+        keep = True
         for j in range(m):
             k = kept[j]
             if t[k] < t[i]:
@@ -179,33 +190,39 @@ def maximal(bits: np.ndarray, f: np.ndarray, t: np.ndarray, positives: np.ndarra
                     dominated = False
                     break
             if dominated:
-                keep[i] = False
+                keep = False
                 break
-        if keep[i]:
+        if keep:
             kept[m] = i
             m += 1
-    return keep
+    return m, last
 
 
 @compiled
 def best_pair(bits: np.ndarray, f: np.ndarray, t: np.ndarray, all_positives: float, weights: np.ndarray,
-              positive_words: np.ndarray, uniform: bool, limit: float, control: np.ndarray
-              ) -> tuple[float, int, int]:  # fmt: skip
-    """The union of two sets (or one, j = i) with the least errors below `limit`: (errors, i, j), i = -1 if none."""
+              positive_words: np.ndarray, uniform: bool, limit: float, order: np.ndarray, first: int, budget: int,
+              control: np.ndarray) -> tuple[float, int, int, int]:  # fmt: skip
+    """The union of two sets (or one, j = i) with the least errors below `limit`: (errors, i, j, next), i = -1 if none.
+
+    Each pair is met at the set of the two that comes first in `order`, which is by f - 2 t. Looks at the
+    pairs of `budget` sets from order[first] on, fewer if control[0] is set.
+    """
     count, words = bits.shape
     best = limit
     bi = bj = -1
     union = np.empty(words, dtype=np.uint64)
-    order = np.argsort(-t)
-    for a in range(count):
+    last = min(count, first + budget)
+    for a in range(first, last):
         i = order[a]
         if control[0] != 0:
-            break
-        if all_positives - 2 * t[i] >= best:
-            break
+            return best, bi, bj, a
+        if all_positives + f[i] - 2.0 * t[i] >= best:
+            return best, bi, bj, count
+        if f[i] >= best:
+            continue
         for b in range(a, count):
             j = order[b]
-            if all_positives - t[i] - t[j] >= best:
+            if all_positives + 0.5 * (f[i] + f[j]) - t[i] - t[j] >= best:
                 break
             if all_positives - t[i] - t[j] + max(f[i], f[j]) >= best:
                 continue
@@ -234,4 +251,4 @@ def best_pair(bits: np.ndarray, f: np.ndarray, t: np.ndarray, all_positives: flo
             if wrong < best:
                 best = wrong
                 bi, bj = i, j
-    return best, bi, bj
+    return best, bi, bj, last

@@ -2,12 +2,17 @@
 
 The price depends on the support alone and grows with it, the least loss falls with it (see `supports`). So a support
 whose least loss is above the limit excludes all that it contains, up to an exchange of neurons with equal boxes, and
-the optimum is the least price of a support that is not excluded. With a network of price P known, the largest supports
-that cost less are searched; each either has a network that keeps the limit, which lowers P, or is excluded with its
-subsets.
+the optimum is the least price of a support that is not excluded.
 
 *First network.* From the largest support weights are left out one by one, each time those whose loss after local search
 is least, as long as the limit is kept.
+
+*Which support is searched.* The bound is the price of the cheapest support that is not excluded, so that one has to be
+settled. It is excluded with any support around it, and larger ones exclude more at once, whatever they cost themselves
+(as implicit hitting sets do: Moreno-Centeno, Karp, Operations Research 61, 2013). So it grows by weights as long as
+local search finds no network within GROWTH times the limit, each time to the support whose least loss is largest, which
+is proven most easily; and the last one is searched. It has a network that keeps the limit, or is excluded with its
+subsets.
 
 *Tolerance.* A constraint counts as kept up to FEASIBILITY, so a network keeps the limit if loss <= limit + FEASIBILITY
 (asked of its recomputed loss), and a support is excluded if its least loss is proven to be above that. A search for
@@ -24,11 +29,13 @@ import threading
 import time
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 
-from nnspec.engines.cells.claims import PartProof
-from nnspec.engines.cells.driver import State, Stopped
+from nnspec.engines.cells.checkpoint import Saved, save, values_of
+from nnspec.engines.cells.claims import PartProof, pack, unpack
+from nnspec.engines.cells.driver import Search, State, Stopped
 from nnspec.engines.cells.model import CellProblem
 from nnspec.engines.cells.normal import REACH
 from nnspec.engines.cells.union import Part, parts_of
@@ -46,13 +53,20 @@ STARTS = 40
 MOST_NEURONS = 5
 """More neurons than this are not exchanged: there are too many orders."""
 
+GROWTH = 1.5
+"""Supports grow while local search finds a loss of so many times the limit: closer to it proofs take longer."""
+
 
 class Kept(Exception):
     """A network that keeps the limit was found."""
 
 
 class Least:
-    """One solve; `run` returns its Outcome. open (T,): supports that may still have a network."""
+    """One solve; `run` returns its Outcome.
+
+    Of each support (T,): open, whether it may still have a network; doubtful, whether its search could not tell;
+    feasible, whether it is known to have one; values, the least limited loss that local search found (nan: not tried).
+    """
 
     def __init__(self, problem: Problem, cells: CellProblem, limits: Limits, on_progress: OnProgress | None,
                  stop: threading.Event | None) -> None:  # fmt: skip
@@ -60,13 +74,18 @@ class Least:
         self.began = time.monotonic()
         self.point: Point | None = None
         self.best = math.inf
-        self.nodes, self.searched, self.told = 0, 0, -math.inf
+        self.finished_nodes, self.searched, self.told = 0, 0, -math.inf
         self.prices = np.array([s.price for s in cells.supports])
         masks = np.array([s.mask for s in cells.supports])
         self.sizes = masks.sum(axis=1)
         self.open = np.ones(len(masks), dtype=bool)
         self.proofs: list[PartProof] = []  # of the supports that are excluded
-        self.shown = np.zeros(len(masks), dtype=bool)  # which ones are, with these
+        self.doubtful, self.feasible = np.zeros((2, len(masks)), dtype=bool)
+        self.values = np.full(len(masks), np.nan)
+        self.here = int(np.argmax(self.sizes))  # of the first network; -1 once it is as small as it gets
+        self.at = -1  # the support that is searched, with its parts' states, and those that are excluded
+        self.states: list[State] = []
+        self.excluded: list[int] = []
         self.images = [masks]
         boxes = np.column_stack([cells.lo, cells.hi, cells.out_lo, cells.out_hi])
         if cells.ties is None and np.all(boxes == boxes[:1]) and cells.neurons <= MOST_NEURONS:
@@ -80,13 +99,38 @@ class Least:
         mask = self.images[0][s]
         return np.any([np.all(~image | mask, axis=1) for image in self.images], axis=0)
 
+    def around(self, s: int) -> np.ndarray:
+        """Which supports contain support s."""
+        masks = self.images[0]
+        return np.any([np.all(~image[s] | masks, axis=1) for image in self.images], axis=0)
+
+    @property
+    def nodes(self) -> int:
+        return self.finished_nodes + sum(state.nodes for state in self.states)
+
+    def save(self, path: str | Path, key: str) -> None:
+        """Write what a later solve needs to go on."""
+        more = {"open": self.open, "doubtful": self.doubtful, "feasible": self.feasible, "values": self.values,
+                "numbers": np.array([self.finished_nodes, self.searched, self.here, self.at]),
+                "excluded": np.array(self.excluded, dtype=np.int64)} | pack(self.proofs)  # fmt: skip
+        point = values_of(self.problem, self.point)
+        save(path, key, Saved(self.states, [0.0] * len(self.states), point, more))
+
+    def resume(self, saved: Saved) -> None:
+        """Go on from what `save` wrote."""
+        more = saved.more
+        self.open, self.doubtful, self.feasible, self.values = (
+            more[name].copy() for name in ("open", "doubtful", "feasible", "values")
+        )  # fmt: skip
+        self.finished_nodes, self.searched, self.here, self.at = (int(n) for n in more["numbers"])
+        self.excluded, self.states = [int(i) for i in more["excluded"]], list(saved.states)
+        self.proofs = unpack(more)
+        point = saved.incumbent(self.problem)
+        if point is not None:
+            self.consider(point)
+
     def bound(self) -> float:
         return min(self.best, float(self.prices[self.open].min(initial=math.inf)))
-
-    def unshown(self, bound: float | None) -> bool:
-        """Whether a support that costs less than the bound was excluded by an earlier run, which leaves no proofs."""
-        cheaper = self.prices < (math.inf if bound is None else bound)
-        return bool(np.any(cheaper & ~self.open & ~self.shown))
 
     def consider(self, point: Point) -> bool:
         """Whether the point keeps all constraints; it is the incumbent if none costs less."""
@@ -128,56 +172,100 @@ class Least:
             state = State(best=z, best_signs=signs, best_loss=best)
             found.append((part.value(best), part.point(state)))
             search.pool.shutdown()
-        return min(found, key=lambda f: f[0])
+        value, point = min(found, key=lambda f: f[0])
+        self.values[s] = value
+        return value, point
+
+    def value(self, s: int) -> float:
+        """The same, at most once."""
+        self.check()
+        return float(self.try_out(s)[0] if np.isnan(self.values[s]) else self.values[s])
+
+    def largest(self, some: np.ndarray) -> list[int]:
+        """Those of some supports that no other one of them contains."""
+        some, found = some.copy(), list[int]()
+        while np.any(some):
+            found.append(int(np.argmax(np.where(some, self.sizes, -1))))
+            some &= ~self.inside(found[-1])
+        return found
+
+    def smallest(self, some: np.ndarray) -> list[int]:
+        """Those of some supports that contain no other one of them."""
+        some, found = some.copy(), list[int]()
+        while np.any(some):
+            found.append(int(np.argmin(np.where(some, self.sizes, np.iinfo(np.int64).max))))
+            some &= ~self.around(found[-1])
+        return found
 
     def descend(self) -> None:
         """The first network: see the module's docstring."""
-        here = int(np.argmax(self.sizes))
-        _, point = self.try_out(here)
-        while point is not None and self.consider(point):
-            below = self.inside(here) & (self.prices < self.best)
-            tried: list[tuple[float, int, Point | None]] = []
-            while np.any(below):  # those that no other one contains
-                self.check()
-                s = int(np.argmax(np.where(below, self.sizes, -1)))
-                below &= ~self.inside(s)
-                value, found = self.try_out(s)
-                tried.append((value, s, found))
-            if not tried:
-                return
-            _, here, point = min(tried, key=lambda t: t[0])
+        while self.here >= 0:
+            self.check()
+            _, point = self.try_out(self.here)
+            below = np.zeros(len(self.open), dtype=bool)
+            if point is not None and self.consider(point):
+                self.feasible |= self.around(self.here)
+                below = self.inside(self.here) & (self.prices < self.best)
+            self.here = min(self.largest(below), key=self.value, default=-1)
+
+    def choose(self) -> int | None:
+        """The support to be searched next, see the module's docstring; None if there is none."""
+        left = self.open & (self.prices < self.best) & ~self.doubtful
+        if not np.any(left):
+            return None
+        if self.point is None:  # whether there is any network
+            return int(np.argmax(np.where(left, self.sizes, -1)))
+        s = int(np.argmin(np.where(left, self.prices, np.inf)))
+        tolerance = max(0.0, -self.cells.offset)
+        while True:
+            more = self.around(s) & self.open & ~self.doubtful & ~self.feasible
+            more[s] = False
+            more &= ~self.inside(s)  # the same one in another order
+            grown = max(self.smallest(more), key=self.value, default=None)
+            if grown is None or self.value(grown) <= max(2.0 * FEASIBILITY, (GROWTH - 1.0) * tolerance):
+                return s
+            s = grown
 
     def search(self, s: int) -> bool:
-        """Search a support; whether it is settled: its networks are known to be above the limit, or one keeps it."""
+        """Search a support, or go on; whether it is settled: its networks are known to be above the limit, or one keeps
+        it."""
         parts = self.parts(s)
-        settled = True
+        if self.at != s:
+            self.at, self.excluded, self.states = s, [], [part.search.state for part in parts]
+        for part, state in zip(parts, self.states, strict=True):
+            part.search.state = state
         try:
             for part in parts:
                 part.search.report = partial(self.report, part)
-                part.search.first()
+                if part.search.state.best is None:
+                    part.search.first()
                 self.report(part, part.search.state, 0.0)
                 self.check()
-            for part in sorted(parts, key=lambda p: p.search.state.best_loss):
-                search, limit = part.search, part.loss(FEASIBILITY)
-                if limit < 0.0:  # no loss is that small
-                    continue
-                search.ceiling = limit + 2.0 * max(NARROW * limit, search.gap_absolute)
-                if search.node_limit is not None and self.limits.nodes is not None:
-                    search.node_limit = self.limits.nodes - self.nodes
-                try:
-                    settled &= search.run() > limit
-                finally:
-                    self.nodes += search.state.nodes
+            for i in sorted(range(len(parts)), key=lambda i: self.states[i].best_loss):
+                search, limit = parts[i].search, parts[i].loss(FEASIBILITY)
+                if i not in self.excluded and self.above(search, limit):
+                    self.excluded.append(i)
+            settled = len(self.excluded) == len(parts)
+            if settled:
+                self.open &= ~self.inside(s)
+                self.proofs += [part.proof() for part in parts]
         except Kept:
-            return True
+            self.feasible |= self.around(s)
+            settled = True
         finally:
             for part in parts:
                 part.search.pool.shutdown()
-        if settled:
-            self.open &= ~self.inside(s)
-            self.shown |= self.inside(s)
-            self.proofs += [part.proof() for part in parts]
+        self.finished_nodes, self.at, self.states = self.nodes, -1, []
         return settled
+
+    def above(self, search: Search, limit: float) -> bool:
+        """Whether all networks of a part are proven to be above its limit."""
+        if limit < 0.0:  # no loss is that small
+            return True
+        search.ceiling = limit + 2.0 * max(NARROW * limit, search.gap_absolute)
+        if self.limits.nodes is not None:
+            search.node_limit = self.limits.nodes - (self.nodes - search.state.nodes)
+        return search.run() > limit
 
     def report(self, part: Part, state: State, bound: float) -> None:
         self.tell()
@@ -189,20 +277,18 @@ class Least:
     def run(self, start: tuple[Point, ...]) -> Outcome:
         """Solve to the limits."""
         status, message = Status.OPTIMAL, ""
-        doubtful = np.zeros(len(self.open), dtype=bool)
         try:
             for point in start:
                 self.consider(point)
             self.descend()
             while self.point is None or not proven(self.best, self.bound(), self.limits.gap):
                 self.check()
-                left = self.open & (self.prices < self.best) & ~doubtful
-                if not np.any(left):
+                s = self.choose() if self.at < 0 else self.at
+                if s is None:
                     break
-                s = int(np.argmax(np.where(left, self.sizes, -1)))
-                self.searched += 1
+                self.searched += self.at < 0
                 if not self.search(s):
-                    doubtful[s] = True
+                    self.doubtful[s] = True
         except Stopped as reason:
             status = Status.INTERRUPTED if str(reason) == "stop" else Status.LIMIT
             if str(reason) == "memory":

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from nnspec.engines.cells.checkpoint import load, save
+from nnspec.engines.cells.checkpoint import Saved, save, values_of
 from nnspec.engines.cells.claims import PartProof, plain_proof, raw_proofs
 from nnspec.engines.cells.convex import ConvexSearch
 from nnspec.engines.cells.driver import Search, State, Stopped
@@ -202,10 +202,12 @@ class Union:
     def nodes(self) -> int:
         return sum(part.search.state.nodes for part in self.parts)
 
-    def resume(self, path: str | Path, key: str) -> None:
-        """Go on from a file that `save` wrote. Raises CheckpointError."""
-        states, bounds = load(path, key)
-        for part, state, bound in zip(self.parts, states, bounds, strict=True):
+    def resume(self, saved: Saved) -> None:
+        """Go on from what `save` wrote."""
+        point = saved.incumbent(self.problem)
+        if point is not None:
+            self.consider(point)
+        for part, state, bound in zip(self.parts, saved.states, saved.bounds, strict=True):
             part.search.state, part.bound = state, bound
             point = part.point(state)
             if point is not None:
@@ -213,7 +215,8 @@ class Union:
 
     def save(self, path: str | Path, key: str) -> None:
         """Write what a later solve needs to go on."""
-        save(path, key, [part.search.state for part in self.parts], [part.bound for part in self.parts])
+        states, bounds = [part.search.state for part in self.parts], [part.bound for part in self.parts]
+        save(path, key, Saved(states, bounds, values_of(self.problem, self.point)))
 
     def bound(self) -> float:
         return min(self.best, *(part.bound for part in self.parts))

@@ -98,8 +98,10 @@ def test_a_search_that_was_stopped_is_not_complete(monkeypatch: pytest.MonkeyPat
     from nnspec.engines.cells import errors
 
     x, y = clouds()
-    control = np.zeros(1, dtype=np.int64)
     last = errors.best_pair
+    whole = errors.HalfPlanes(x, 2 * y - 1, np.ones(len(y)), 2, 1e9)
+    assert whole.run()
+    search = errors.HalfPlanes(x, 2 * y - 1, np.ones(len(y)), 2, 1e9)
     roles = []
 
     def stopped(*arguments):  # type: ignore[no-untyped-def]
@@ -107,11 +109,33 @@ def test_a_search_that_was_stopped_is_not_complete(monkeypatch: pytest.MonkeyPat
             roles.append(arguments[5])
         if len(roles) < 2:
             return last(*arguments)
-        control[0] = 1  # in the very last search for a pair
-        return arguments[7], -1, -1
+        search.control[0] = 1  # in the very last search for a pair
+        return arguments[7], -1, -1, arguments[9]
 
     monkeypatch.setattr(errors, "best_pair", stopped)
-    assert not errors.fewest_errors(x, 2 * y - 1, np.ones(len(y)), 2, control, 1e9).realised
+    assert not search.run()
+    assert search.bound < search.best.errors
+    assert search.bound <= whole.best.errors
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_bounds_grow_and_are_none_too_high(weighted: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    from nnspec.engines.cells import errors
+
+    monkeypatch.setattr(errors, "STEP", 3)
+    x, y = clouds(25)
+    weights = np.random.RandomState(3).uniform(0.5, 2.0, len(y)) if weighted else np.ones(len(y))
+    search = errors.HalfPlanes(x, 2 * y - 1, weights, 2, 1e9)
+    seen: list[tuple[float, float]] = []
+    search.report = lambda: seen.append((search.bound, search.best.errors))
+    assert search.run()
+    optimum = search.best.errors
+    assert search.bound == optimum
+    bounds = [b for b, _ in seen]
+    assert bounds == sorted(bounds)
+    assert all(b <= optimum + 1e-9 for b in bounds)
+    assert len({b for b in bounds if 0.0 < b < optimum}) >= 3
+    assert [e for _, e in seen] == sorted((e for _, e in seen), reverse=True)
 
 
 def test_stop_event() -> None:

@@ -13,8 +13,6 @@ from test_cells_evidence import content_of, nodes, refused, rewrite
 from test_cells_least import fewest, random_problem
 
 from nnspec.engines.cells import CellsEngine
-from nnspec.engines.cells.least import Least
-from nnspec.engines.cells.model import recognise
 from nnspec.engines.cells.verify import EvidenceError, Report, verify
 from nnspec.engines.interface import Limits, Outcome, Status
 from nnspec.problem import expression as ex
@@ -186,16 +184,22 @@ def test_budgets_leave_fewer_sets(tmp_path: Path) -> None:
         verify(tmp_path / "t.gz", fewest(loss, {"l0": 1.0}, 0.28))
 
 
-def test_what_an_earlier_run_excluded_has_no_proof() -> None:
-    x, y = teacher(6)
-    p = fewest(training(x[:, :1], y, 1, **BOX), {"l0": 1.0}, 0.5)
-    least = Least(p, recognise(p), Limits(threads=1), None, None)
-    assert not least.unshown(None)
-    least.open[:] = False
-    assert least.unshown(None)
-    assert not least.unshown(0.0)
-    least.shown[:] = True
-    assert not least.unshown(None)
+def test_a_checkpoint_keeps_the_proofs(tmp_path: Path) -> None:
+    """What was excluded before a stop is part of the proof that a later run writes."""
+    x, y = teacher(7)
+    p = fewest(training(x[:, :1], y, 2, **BOX), {"l0": 1.0}, 0.28)
+    whole = CellsEngine().solve(p, Limits(threads=1))
+    file, engine, excluded = tmp_path / "e.gz", CellsEngine(tmp_path / "e.gz", tmp_path / "c"), 0
+    for n in range(1, 200):
+        out = engine.solve(p, Limits(nodes=20 * n, threads=1))
+        if out.status is Status.OPTIMAL:
+            break
+        assert not file.exists()
+        with np.load(tmp_path / "c") as z:
+            excluded = max(excluded, len(z["more.proof.masks"]))
+    assert excluded
+    assert not out.messages
+    assert out.objective == whole.objective == verify(file, p).bound
 
 
 def test_close_to_the_limit(tmp_path: Path) -> None:

@@ -10,7 +10,6 @@ import pytest
 from cells_models import boxed, teacher, training
 
 from nnspec.engines.cells import CellsEngine
-from nnspec.engines.cells.checkpoint import CheckpointError
 from nnspec.engines.cells.least import Least
 from nnspec.engines.cells.model import recognise
 from nnspec.engines.interface import Limits, Status
@@ -173,13 +172,6 @@ def test_limits_and_start() -> None:
         assert out.objective is None or out.objective >= whole.objective
     assert all(not violations(p, s.point) for s in seen if s.point is not None)
     assert ENGINE.solve(p, Limits(nodes=0), start=(whole.point,)).objective == whole.objective
-
-
-def test_files_are_not_promised(tmp_path) -> None:  # type: ignore[no-untyped-def]
-    p = fewest(training(*teacher(6), 1), {"l0": 1.0}, 0.3)
-    (tmp_path / "c.npz").write_bytes(b"of another solve")
-    with pytest.raises(CheckpointError):
-        CellsEngine(checkpoint=tmp_path / "c.npz").solve(p, Limits())
 
 
 def test_whole_way() -> None:

@@ -188,7 +188,8 @@ def _write_least(path: str | Path, problem: Problem, cells: CellProblem, least: 
     network = None if out.point is None else cells.values(out.point)
     bound = None if out.point is None else out.bound
     try:
-        write_least(path, cells, least.proofs, network, out.objective, bound, _about(problem))
+        parts = [part for own in least.proofs.values() for part in own]
+        write_least(path, cells, parts, network, out.objective, bound, _about(problem))
     except Unwritten as e:
         return replace(out, messages=(*out.messages, f"no evidence file: {e}"))
     return replace(out, evidence={**out.evidence, "file": str(path), "bound of the file": bound})

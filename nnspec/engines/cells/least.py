@@ -79,7 +79,7 @@ class Least:
         masks = np.array([s.mask for s in cells.supports])
         self.sizes = masks.sum(axis=1)
         self.open = np.ones(len(masks), dtype=bool)
-        self.proofs: list[PartProof] = []  # of the supports that are excluded
+        self.proofs: dict[int, list[PartProof]] = {}  # of the supports that are excluded, not inside of each other
         self.doubtful, self.feasible = np.zeros((2, len(masks)), dtype=bool)
         self.values = np.full(len(masks), np.nan)
         self.here = int(np.argmax(self.sizes))  # of the first network; -1 once it is as small as it gets
@@ -112,7 +112,9 @@ class Least:
         """Write what a later solve needs to go on."""
         more = {"open": self.open, "doubtful": self.doubtful, "feasible": self.feasible, "values": self.values,
                 "numbers": np.array([self.finished_nodes, self.searched, self.here, self.at]),
-                "excluded": np.array(self.excluded, dtype=np.int64)} | pack(self.proofs)  # fmt: skip
+                "excluded": np.array(self.excluded, dtype=np.int64),
+                "proven": np.array([(s, len(own)) for s, own in self.proofs.items()], dtype=np.int64).reshape(-1, 2),
+                **pack([p for own in self.proofs.values() for p in own])}  # fmt: skip
         point = values_of(self.problem, self.point)
         save(path, key, Saved(self.states, [0.0] * len(self.states), point, more))
 
@@ -124,7 +126,8 @@ class Least:
         )  # fmt: skip
         self.finished_nodes, self.searched, self.here, self.at = (int(n) for n in more["numbers"])
         self.excluded, self.states = [int(i) for i in more["excluded"]], list(saved.states)
-        self.proofs = unpack(more)
+        proofs = iter(unpack(more))
+        self.proofs = {int(s): list(itertools.islice(proofs, int(count))) for s, count in more["proven"]}
         point = saved.incumbent(self.problem)
         if point is not None:
             self.consider(point)
@@ -247,8 +250,10 @@ class Least:
                     self.excluded.append(i)
             settled = len(self.excluded) == len(parts)
             if settled:
-                self.open &= ~self.inside(s)
-                self.proofs += [part.proof() for part in parts]
+                inside = self.inside(s)
+                self.open &= ~inside
+                self.proofs = {k: own for k, own in self.proofs.items() if not inside[k]}
+                self.proofs[s] = [part.proof() for part in parts]
         except Kept:
             self.feasible |= self.around(s)
             settled = True

@@ -190,14 +190,15 @@ def test_a_checkpoint_keeps_the_proofs(tmp_path: Path) -> None:
     p = fewest(training(x[:, :1], y, 2, **BOX), {"l0": 1.0}, 0.28)
     whole = CellsEngine().solve(p, Limits(threads=1))
     file, engine, excluded = tmp_path / "e.gz", CellsEngine(tmp_path / "e.gz", tmp_path / "c"), 0
-    for n in range(1, 200):
-        out = engine.solve(p, Limits(nodes=20 * n, threads=1))
+    for n in range(1, 20):
+        out = engine.solve(p, Limits(nodes=1 + n * whole.nodes // 6, threads=1))
         if out.status is Status.OPTIMAL:
             break
         assert not file.exists()
         with np.load(tmp_path / "c") as z:
             excluded = max(excluded, len(z["more.proof.masks"]))
     assert excluded
+    assert out.status is Status.OPTIMAL
     assert not out.messages
     assert out.objective == whole.objective == verify(file, p).bound
 

@@ -182,9 +182,9 @@ def test_half_planes_in_steps(name: str, struck: bool, tmp_path: Path, monkeypat
 
 BOX = dict(weights=4.0, biases=4.0, outputs=3.0, output_bias=3.0)
 LEAST = {
-    "relu": fewest(training(*teacher(14), 2), {"l0": 1.0}, 0.1),
+    "relu": fewest(training(*teacher(11), 2), {"l0": 1.0}, 0.1),
     "abs in boxes": fewest(training(*teacher(12), 2, "abs", **BOX), {"l0": 1.0, "inputs": 0.5}, 0.2),
-    "leaky_relu, sae": fewest(training(*teacher(10), 2, "leaky_relu", "sae"), {"h": 1.0}, 1.2),
+    "leaky_relu, sae": fewest(training(*teacher(8), 2, "leaky_relu", "sae"), {"h": 1.0}, 1.2),
     "hardtanh": fewest(training(*teacher(8), 1, "hardtanh", "huber", **BOX), {"l0": 1.0}, 0.25),
     "infeasible": fewest(training(*teacher(12), 1), {"l0": 1.0}, 0.05),
 }

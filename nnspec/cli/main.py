@@ -13,6 +13,7 @@ from importlib import import_module
 import click
 
 import nnspec
+from nnspec.engines.compiled import Mode
 from nnspec.errors import NnspecError, UsageError
 
 COMMANDS = {
@@ -68,7 +69,8 @@ def commands() -> None:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line and exit."""
+    """Run the command line in a process of its own and exit."""
+    Mode.alone = True
     sys.exit(run(arguments))
 
 

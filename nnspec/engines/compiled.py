@@ -14,18 +14,21 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+MARKS = (b"@compiled", b"@bare", b"@linked(")
+CONSTANTS = ("kinds", "types")
+
 
 @functools.cache  # once per process: its modules keep the code that they were imported with
 def refresh(folder: Path) -> None:
     """Drop the compiled functions in a package's cache if any source has changed since they were compiled.
 
-    `folder` is the package's own; `kinds.py` and `types.py` hold constants that compiled functions read. Call it before
-    the modules with compiled functions are imported.
+    `folder` is the package's own; CONSTANTS are its modules of numbers that compiled functions read. Call it before the
+    modules with compiled functions are imported.
     """
     h = hashlib.sha256(Path(__file__).read_bytes())
     for source in sorted(folder.glob("*.py")):
         content = source.read_bytes()
-        if any(mark in content for mark in (b"@compiled", b"@body(", b"@linked(")) or source.stem in ("kinds", "types"):
+        if any(mark in content for mark in MARKS) or source.stem in CONSTANTS:
             h.update(source.name.encode() + content)
     stamp = folder / "__pycache__" / "compiled.sha256"
     with contextlib.suppress(OSError):  # a read-only installation keeps its cache elsewhere, and never changes
@@ -49,45 +52,54 @@ class Mode:
 
     interpreted = False  # functions stay Python functions
     share: frozenset[str] | None = None  # the linked functions to compile, as "module.function"; None: all
+    alone = False  # no other code of this process uses numba: the command line
+
+
+@functools.cache
+def without_blas() -> None:
+    """Let numba load its array functions without looking for BLAS in SciPy.
+
+    That takes longer than all the rest of numba (0.12 s of a solve's start), for products of arrays that no compiled
+    function here asks for. Where numba has no such place any more, nothing changes.
+    """
+    from numba.np import linalg
+
+    def absent() -> None:
+        raise ImportError
+
+    names: dict[str, Any] = vars(linalg)
+    present = names.get("ensure_blas")
+    names["ensure_blas"] = absent
+    try:
+        importlib.import_module("numba.np.arraymath")
+    finally:
+        names["ensure_blas"] = present
+
+
+def numba_njit() -> Any:
+    """numba's njit."""
+    from numba import njit
+
+    if Mode.alone:
+        without_blas()
+    return njit
 
 
 def compiled(function: Callable) -> Callable:
     """numba's njit, kept on disk, without the GIL; a division by zero gives inf or nan, on which no bound rests."""
     if Mode.interpreted:
         return function
-    from numba import njit
-
-    return njit(cache=True, nogil=True, error_model="numpy")(function)
+    return numba_njit()(cache=True, nogil=True, error_model="numpy")(function)
 
 
-def generic(stub: Callable) -> Callable:
-    """A function for compiled code with one body for each type of its first argument, a NamedTuple class: see `body`.
+def bare(function: Callable) -> Callable:
+    """`compiled` for functions that neither make arrays nor assign to slices: no references are counted.
 
-    The stub is never run; its signature and docstring say what the bodies have to do. numba chooses the body by type
-    when it compiles the caller, which it keeps on disk like any other: a function passed as an argument would make the
-    caller's cache useless, since numba tells functions of two processes apart.
+    numba otherwise counts those to every array of every call with atomic instructions, a third of the time of a node.
     """
-    from numba.extending import overload
-
-    bodies: dict[type, Callable] = {}
-
-    def choose(first: object, *_rest: object) -> Callable | None:
-        return bodies.get(getattr(first, "instance_class", type(None)))
-
-    overload(stub, strict=False, jit_options={"nogil": True, "error_model": "numpy"})(choose)
-    stub.bodies = bodies  # type: ignore[attr-defined]
-    return stub
-
-
-def body(stub: Callable, *kinds: type) -> Callable[[Callable], Callable]:
-    """Decorator: what a generic function does if its first argument is one of these NamedTuple classes."""
-
-    def register(function: Callable) -> Callable:
-        for kind in kinds:
-            stub.bodies[kind] = function  # type: ignore[attr-defined]
+    if Mode.interpreted:
         return function
-
-    return register
+    return numba_njit()(cache=True, nogil=True, error_model="numpy", _nrt=False)(function)
 
 
 def linked(signature: Any) -> Callable[[Callable], Any]:
@@ -102,7 +114,7 @@ def linked(signature: Any) -> Callable[[Callable], Any]:
     if Mode.interpreted:
         return lambda function: function
     from llvmlite.binding import add_symbol
-    from numba import njit, types
+    from numba import types
     from numba.core import cgutils
     from numba.extending import intrinsic
 
@@ -112,7 +124,7 @@ def linked(signature: Any) -> Callable[[Callable], Any]:
         name = f"{function.__module__}.{function.__qualname__}"
         dispatcher: Any = None
         if Mode.share is None or ".".join(name.split(".")[-2:]) in Mode.share:
-            dispatcher = njit(signature, cache=True, nogil=True, error_model="numpy")(function)
+            dispatcher = numba_njit()(signature, cache=True, nogil=True, error_model="numpy")(function)
             compiled_one = dispatcher.overloads[wanted]
             add_symbol(name, compiled_one.library.get_pointer_to_function(compiled_one.fndesc.llvm_func_name))
         else:

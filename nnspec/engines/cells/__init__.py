@@ -5,7 +5,6 @@ docs/cells.md derives the method. This module imports no compiled kernels; `solv
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from dataclasses import replace
@@ -19,11 +18,10 @@ from nnspec.errors import UnsupportedError
 from nnspec.problem.evaluate import objective
 from nnspec.problem.problem import Point, Problem
 from nnspec.symmetry import enforced, expand
-from nnspec.tolerances import GAP_ABSOLUTE, proven
+from nnspec.tolerances import proven
 
 if TYPE_CHECKING:
     from nnspec.engines.cells.claims import PartProof
-    from nnspec.engines.cells.driver import State
     from nnspec.engines.cells.least import Least
 
 
@@ -58,8 +56,7 @@ class CellsEngine:
         if isinstance(cells, str) or cells.planar:  # the half-planes come all at once, at the end
             return False
         refresh(Path(__file__).parent)
-        kernel = "search_errors.search_errors" if cells.kind == "errors" else (
-            "search_convex.search_convex" if cells.general else "search.explore")  # fmt: skip
+        kernel = "search_errors.search_errors" if cells.kind == "errors" else "search_convex.walk"
         return is_kept(f"{__name__}.polytope", kernel)
 
     def solve(self, problem: Problem, limits: Limits = Limits(), start: tuple[Point, ...] = (),  # noqa: B008
@@ -76,91 +73,7 @@ class CellsEngine:
             return _solve_least(problem, cells, limits, start, on_progress, stop, self.evidence, self.checkpoint)
         if cells.planar:
             return _solve_errors(problem, cells, limits, on_progress, stop, self.evidence, self.checkpoint)
-        if cells.supports or cells.general or cells.kind == "errors":
-            return _solve_union(problem, cells, limits, start, on_progress, stop, self.evidence, self.checkpoint)
-        return _solve(problem, cells, limits, start, on_progress, stop, self.evidence, self.checkpoint)
-
-
-def _solve(problem: Problem, cells: CellProblem, limits: Limits, start: tuple[Point, ...],
-           on_progress: OnProgress | None, stop: threading.Event | None, path: str | Path | None,
-           checkpoint: str | Path | None) -> Outcome:  # fmt: skip
-    from nnspec.engines.cells.checkpoint import Saved, fingerprint, load, save, values_of
-    from nnspec.engines.cells.claims import plain_proof
-    from nnspec.engines.cells.driver import Search, Stopped
-    from nnspec.engines.cells.normal import REACH, denormalise, normalise, renormalise
-
-    began = time.monotonic()
-    normal = normalise(cells)
-
-    def units(value: float) -> float:
-        return cells.offset + cells.scale * normal.unit_loss * value
-
-    best: list[tuple[float, Point]] = []
-    told = [-float("inf"), -float("inf")]
-
-    def consider(point: Point) -> bool:
-        value = objective(problem, point)
-        if best and value >= best[0][0]:
-            return False
-        best[:] = [(value, point)]
-        return True
-
-    def report(state: State, bound: float) -> None:
-        new = state.best is not None and consider(
-            cells.point(*denormalise(normal, cells, state.best, state.best_signs))
-        )
-        value = units(bound)
-        told[0] = max(told[0], value)
-        now = time.monotonic()
-        if on_progress is not None and (new or now - told[1] > 0.2):
-            told[1] = now
-            on_progress(Progress(now - began, best[0][0], told[0], state.nodes, best[0][1] if new else None))
-
-    # loss <= gap * objective: an offset or merged duplicates make the objective larger or smaller than the loss
-    search = Search(
-        normal, cells.neurons, 0.99 * limits.gap, GAP_ABSOLUTE / (cells.scale * normal.unit_loss),
-        limits.threads or os.cpu_count() or 1, limits.seed,
-        began + limits.time if limits.time is not None else None, limits.nodes, stop, report,
-        None if limits.memory is None else 1e6 * limits.memory,
-    )  # fmt: skip
-    for point in start:
-        theta, signs = renormalise(normal, cells, *cells.reduced(point))
-        consider(point)
-        search.state.theta, search.state.signs = theta, signs
-    key = fingerprint(cells, limits.gap)
-    if checkpoint is not None and Path(checkpoint).exists():
-        saved = load(checkpoint, key)
-        search.state, told[0] = saved.states[0], max(saved.bounds[0], units(saved.states[0].proven[-1]))
-        known = saved.incumbent(problem)
-        if known is not None:
-            consider(known)
-    status = Status.OPTIMAL
-    try:
-        told[0] = max(told[0], units(search.run()))
-    except Stopped as reason:
-        status = Status.INTERRUPTED if str(reason) == "stop" else Status.LIMIT
-        if checkpoint is not None:
-            save(checkpoint, key, Saved([search.state], told[:1], values_of(problem, best[0][1] if best else None)))
-    finally:
-        search.pool.shutdown()
-    report(search.state, 0.0)
-    if checkpoint is not None and status is Status.OPTIMAL:
-        Path(checkpoint).unlink(missing_ok=True)
-    value, point = best[0]
-    bound = min(told[0], value)
-    if status is Status.OPTIMAL and not proven(value, bound, limits.gap * (1 + 1e-9)):
-        status = Status.LIMIT
-    evidence: dict[str, object] = {"method": "branch-and-bound over activation patterns",
-                                   "subsets proven": len(search.state.proofs), "reach": REACH}  # fmt: skip
-    messages: tuple[str, ...] = ()
-    if not search.enough:
-        messages = ("the memory limit leaves no room for the cells of the first samples",)
-    if path is not None and status is Status.OPTIMAL:
-        proof = plain_proof(search.state, cells.neurons, normal.unit_loss)
-        message = _write(path, problem, cells, [proof], point, value, evidence)
-        messages = () if message is None else (message,)
-    return Outcome(status, point, value, bound, time.monotonic() - began, search.state.nodes, "cells",
-                   evidence=evidence, messages=messages)  # fmt: skip
+        return _solve_union(problem, cells, limits, start, on_progress, stop, self.evidence, self.checkpoint)
 
 
 def _write(path: str | Path, problem: Problem, cells: CellProblem, parts: list[PartProof], point: Point, value: float,

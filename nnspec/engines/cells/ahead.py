@@ -9,7 +9,6 @@ _BOX = "  with weights in -4..4, biases in -4..4\n"
 _RELU = f"{_DATA}net f = input(1) -> dense(1, relu) -> dense(1)\n"
 PROBLEMS = {
     "general": (f"{_RELU}minimize sse(f, D)\n", f"{_RELU}{_BOX}minimize sse(f, D) + 0.1 * l2(f)\n"),
-    "piecewise": (f"{_RELU}minimize sae(f, D)\n",),
     "fewest": (f"{_RELU}minimize errors(f, D)\n",),
     "errors": (f"{_PLANE}net f = input(2) -> dense(1, step) -> dense(1)\nminimize errors(f, D)\n",),
 }

@@ -126,27 +126,24 @@ def _arrays(s: State) -> dict[str, np.ndarray]:
     left = s.open or []
     return {
         "order": np.array(s.order, dtype=np.int64), "proven": np.array(s.proven),
-        "theta": none if s.theta is None else s.theta, "signs": np.array([s.signs, s.best_signs]),
+        "theta": none if s.theta is None else s.theta,
         "best": none if s.best is None else s.best, "floats": np.array([s.best_loss, s.floor]),
         "nodes": np.array(s.nodes), "proofs": np.array(s.proofs).reshape(-1, 2), "begun": np.array(s.open is not None),
         "left": np.array([x.bound for x in left]), "depths": np.array([len(x.prefix) for x in left], dtype=np.int64),
         "columns": np.array(left[0].prefix.shape[1] if left else 1),
         "prefixes": np.concatenate([x.prefix.reshape(-1) for x in left]) if left else none,
-        "ordered": np.array([len(x.order) for x in left], dtype=np.int64),
-        "orders": np.concatenate([x.order for x in left]) if left else none.astype(np.int64),
     }  # fmt: skip
 
 
 def _state(a: dict[str, np.ndarray]) -> State:
     subtrees = []
     columns = int(a["columns"])
-    ends, order_ends = np.cumsum(a["depths"]), np.cumsum(a["ordered"])
-    for depth, end, ordered, last, bound in zip(a["depths"], ends, a["ordered"], order_ends, a["left"], strict=True):
+    for depth, end, bound in zip(a["depths"], np.cumsum(a["depths"]), a["left"], strict=True):
         prefix = a["prefixes"][(end - depth) * columns : end * columns].reshape(int(depth), columns)
-        subtrees.append(Subtree(prefix.copy(), float(bound), a["orders"][last - ordered : last].copy()))
+        subtrees.append(Subtree(prefix.copy(), float(bound)))
     return State(
         [int(i) for i in a["order"]], [float(v) for v in a["proven"]], a["theta"] if a["theta"].size else None,
-        int(a["signs"][0]), subtrees if bool(a["begun"]) else None, float(a["floats"][1]),
-        a["best"] if a["best"].size else None, int(a["signs"][1]), float(a["floats"][0]), int(a["nodes"]),
+        subtrees if bool(a["begun"]) else None, float(a["floats"][1]),
+        a["best"] if a["best"].size else None, float(a["floats"][0]), int(a["nodes"]),
         [(int(m), float(v)) for m, v in a["proofs"]],
     )  # fmt: skip

@@ -24,15 +24,6 @@ class PartProof:
     support: Support | None = None
 
 
-def all_signs(neurons: int) -> list[tuple[int, ...]]:
-    return list(itertools.product((1, -1), repeat=neurons))
-
-
-def plain_proof(state: State, neurons: int, unit: float, support: Support | None = None) -> PartProof:
-    """Of a search over all choices of signs at once."""
-    return PartProof(all_signs(neurons), state.order, [(m, unit * value) for m, value in state.proofs], support)
-
-
 def raw_proofs(state: State, groups: Sequence[Sequence[int]], constants: np.ndarray, unit: float
                ) -> tuple[list[int], list[tuple[int, float]]]:  # fmt: skip
     """order and values of a search over merged duplicates: `groups` of samples, `constants` what merging took out of

@@ -8,7 +8,6 @@ by the new sample's weight. Once the last doll's network has no further errors o
 from __future__ import annotations
 
 import math
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,11 +15,10 @@ import numpy as np
 
 from nnspec.engines.cells.claims import PartProof
 from nnspec.engines.cells.driver import BUDGET_NODES, FIRST_BUDGET, ROUND, Search, State
-from nnspec.engines.cells.form import Form, make, sign_vectors
+from nnspec.engines.cells.form import REACH, Form, make, sign_vectors
 from nnspec.engines.cells.instance import Subtree
 from nnspec.engines.cells.model import CellProblem
 from nnspec.engines.cells.neurons import THRESHOLD
-from nnspec.engines.cells.normal import REACH
 from nnspec.engines.cells.options import Options, merge, of_form
 from nnspec.engines.cells.search_errors import BUDGET, Found, System, errors_of, multistart_errors, search_errors
 from nnspec.engines.cells.supports import Support
@@ -73,12 +71,11 @@ class ErrorsSearch(Search):
     def __init__(self, options: Options, gap: float, gap_absolute: float, threads: int, seed: int, **limits: Any
                  ) -> None:  # fmt: skip
         self.options = options
-        super().__init__(None, options.digits.shape[1], gap, gap_absolute, threads, seed, **limits)  # type: ignore[arg-type]
+        super().__init__(options.digits.shape[1], gap, gap_absolute, threads, seed, **limits)
 
     def __post_init__(self) -> None:
-        self.control = np.zeros(1, dtype=np.int64)
+        super().__post_init__()
         self.errors = Kernel(self.options, self.control)
-        self.pool = ThreadPoolExecutor(max_workers=self.threads)
         self.enough = True
         self.unit = common_unit(self.options.cost)
         self.slack = max(self.gap_absolute, self.unit * (1.0 - 1e-6))

@@ -1,5 +1,5 @@
 """A CellProblem with fixed signs of the output weights as the rows of `search_convex`: one form for all activations,
-losses and penalties of the general search.
+losses and penalties.
 
 Unknowns z: those of the neurons (see `neurons` and `unknowns`), then the output bias c, where it is free. The largest
 error is one more, e, with rows e >= +-r in place of losses (`search_convex`).
@@ -7,8 +7,8 @@ error is one more, e, with rows e >= +-r in place of losses (`search_convex`).
 Weight decay (T2): p |D (w, b)|^2 + q v^2 with the best scale is 2 sqrt(q) |D |v| (w, b)|, a norm of z. Where v is
 fixed it is a square of |v| (w, b), and where the decaying (w, b) are, one of |v|.
 
-Units: inputs are centred and divided by their size, targets likewise (see `normal`), so z is what a network in these
-units would have; objective = offset + unit * (loss + penalty of z).
+Units: inputs are centred and divided by their size, targets likewise, so that rounding margins are stated once, for
+data of size 1; z is what a network in these units would have; objective = offset + unit * (loss + penalty of z).
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ from nnspec.engines.cells.unknowns import unknowns
 from nnspec.problem.problem import Point
 
 REACH = 1e4
-"""Bounds on |z| in these units where boxes and penalties imply none: see `normal.REACH`."""
+"""Bounds on |z| in these units where boxes and penalties imply none: rounding margins need some such bound, and weights
+10^4 times the size of the data are none that a float network should have."""
 
 STEEP = 1e4
 """Multipliers, per sample, of boxes that do not contain z = 0. The pattern's own inequalities do, so that a problem is

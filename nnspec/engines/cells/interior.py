@@ -26,7 +26,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from nnspec.engines.compiled import compiled, linked
+from nnspec.engines.compiled import bare, linked
 
 CUT, KEPT, SOLVED, STUCK = 0, 1, 2, 3
 
@@ -41,7 +41,7 @@ STEPS = 80
 """Iterations; ten to twenty are usual."""
 
 
-@compiled
+@bare
 def factorise(a: np.ndarray, n: int) -> bool:
     """Cholesky factor in the lower triangle, in place. Pivots that rounding made nonpositive are replaced."""
     top = 0.0
@@ -67,7 +67,7 @@ def factorise(a: np.ndarray, n: int) -> bool:
     return True
 
 
-@compiled
+@bare
 def substitute(a: np.ndarray, n: int, x: np.ndarray) -> None:
     """Solve with the factor, in place."""
     for j in range(n):
@@ -82,7 +82,7 @@ def substitute(a: np.ndarray, n: int, x: np.ndarray) -> None:
         x[j] = value / a[j, j]
 
 
-@compiled
+@bare
 def row_value(r: float, lo: float, hi: float, kappa: float) -> float:
     """rho(r): the loss of a row."""
     if r > 0.0:
@@ -93,10 +93,10 @@ def row_value(r: float, lo: float, hi: float, kappa: float) -> float:
         if kappa > 0.0 and r >= kappa * lo:
             return 0.5 * r * r / kappa
         return lo * r - 0.5 * kappa * lo * lo if lo > -np.inf else np.inf
-    return 0.0
+    return 0.0 if r == 0.0 else np.inf  # r is not a number
 
 
-@compiled
+@bare
 def certified(size: int, lower: np.ndarray, q: np.ndarray, rss: float, rows: np.ndarray, y: np.ndarray,
               kappa: np.ndarray, m: int, blocks: np.ndarray, z: np.ndarray, u: np.ndarray, g: np.ndarray,
               reach: np.ndarray, w: np.ndarray) -> float:  # fmt: skip
@@ -104,7 +104,8 @@ def certified(size: int, lower: np.ndarray, q: np.ndarray, rss: float, rows: np.
     value = rss
     total = abs(rss)
     spread = 0.0  # the terms of w, times the reach of their places
-    w[:] = 0.0
+    for j in range(size):
+        w[j] = 0.0
     for j in range(size):
         e = -q[j]
         for i in range(j, size):
@@ -136,7 +137,7 @@ def certified(size: int, lower: np.ndarray, q: np.ndarray, rss: float, rows: np.
     return value - UNIT * terms * (total + spread)
 
 
-@compiled
+@bare
 def primal(size: int, lower: np.ndarray, q: np.ndarray, rss: float, rows: np.ndarray, y: np.ndarray, lo: np.ndarray,
            hi: np.ndarray, kappa: np.ndarray, m: int, blocks: np.ndarray, nu: np.ndarray, z: np.ndarray
            ) -> tuple[float, float]:  # fmt: skip
@@ -167,7 +168,7 @@ def primal(size: int, lower: np.ndarray, q: np.ndarray, rss: float, rows: np.nda
     return value, worst
 
 
-@compiled
+@bare
 def restore(size: int, quadratic: np.ndarray, rows: np.ndarray, lo: np.ndarray, hi: np.ndarray, m: int, z: np.ndarray,
             u: np.ndarray, w: np.ndarray, normal: np.ndarray) -> None:  # fmt: skip
     """Move z and u so that w (of the bound at them) vanishes: the least change in units of the room that u has.
@@ -430,9 +431,11 @@ def minimise(size: int, lower: np.ndarray, q: np.ndarray, rss: float, rows: np.n
                     sigma = (max(after, 0.0) / number / mu) ** 3
                     sigma = min(max(sigma, 1e-6), 0.8)
                     if length < 0.1:  # the corrections belong to a step that is not taken
-                        p_lo[:] = 0.0
-                        p_hi[:] = 0.0
-                        p_t[:] = 0.0
+                        for i in range(m):
+                            p_lo[i] = 0.0
+                            p_hi[i] = 0.0
+                        for b in range(count_blocks):
+                            p_t[b] = 0.0
                         sigma = max(sigma, 0.3)
                 else:
                     length = 1.0 / 0.995
@@ -467,7 +470,8 @@ def minimise(size: int, lower: np.ndarray, q: np.ndarray, rss: float, rows: np.n
             break
         if bound > best:
             best = bound
-            centre[:] = z
+            for j in range(size):
+                centre[j] = z[j]
         if best >= cutoff:
             return CUT, best
         value, worst = primal(size, lower, q, rss, rows, y, lo, hi, kappa, m, blocks, nu, z)
@@ -479,14 +483,17 @@ def minimise(size: int, lower: np.ndarray, q: np.ndarray, rss: float, rows: np.n
             continue
         if worst <= 1e-9 and value - best <= 1e-2 * (1.0 + abs(value)):
             if value - best > goal * (1.0 + abs(value)):
-                step[:] = z
-                d_u[:] = u[:m]
+                for j in range(size):
+                    step[j] = z[j]
+                for i in range(m):
+                    d_u[i] = u[i]
                 certified(size, lower, q, rss, rows, y, kappa, m, blocks, step, d_u, g, reach, work)
                 restore(size, quadratic, rows, lo, hi, m, step, d_u, work, normal)
                 bound = certified(size, lower, q, rss, rows, y, kappa, m, blocks, step, d_u, g, reach, work)
                 if bound > best and bound < np.inf:
                     best = bound
-                    centre[:] = step
+                    for j in range(size):
+                        centre[j] = step[j]
             if best >= cutoff:
                 return CUT, best
             if value - best <= goal * (1.0 + abs(value)):

@@ -35,9 +35,10 @@ import numpy as np
 
 from nnspec.engines.cells.checkpoint import Saved, save, values_of
 from nnspec.engines.cells.claims import PartProof, pack, unpack
+from nnspec.engines.cells.dolls import ConvexSearch
 from nnspec.engines.cells.driver import Search, State, Stopped
+from nnspec.engines.cells.form import REACH
 from nnspec.engines.cells.model import CellProblem
-from nnspec.engines.cells.normal import REACH
 from nnspec.engines.cells.union import Part, parts_of
 from nnspec.engines.interface import Limits, OnProgress, Outcome, Progress, Status
 from nnspec.problem.evaluate import objective, violations
@@ -170,9 +171,10 @@ class Least:
         found: list[tuple[float, Point | None]] = []
         for part in self.parts(s):
             search = part.search
-            everything = np.arange(search.normal.samples)
-            best, z, signs = search.kernel.improve(everything, None, 0, STARTS, self.limits.seed)
-            state = State(best=z, best_signs=signs, best_loss=best)
+            assert isinstance(search, ConvexSearch)
+            everything = np.arange(search.form.samples)
+            best, z = search.convex.improve(everything, None, STARTS, self.limits.seed)
+            state = State(best=z, best_loss=best)
             found.append((part.value(best), part.point(state)))
             search.pool.shutdown()
         value, point = min(found, key=lambda f: f[0])

@@ -1,4 +1,4 @@
-"""First networks for the general search: from pattern to pattern by the convex problem of each (numba).
+"""First networks: from pattern to pattern by the convex problem of each, or damped least squares (numba).
 
 The pattern of a network, without its inequalities, gives a convex problem whose solution usually has another pattern; a
 step towards it goes as far as the true loss falls.
@@ -8,10 +8,11 @@ step towards it goes as far as the true loss falls.
 # ruff: noqa: NPY002 (compiled code knows the legacy generator only; it is seeded at every call)
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
-from nnspec.engines.cells.interior import minimise
-from nnspec.engines.cells.quadratic import absorb, back_substitute
+from nnspec.engines.cells.interior import factorise, minimise, row_value, substitute
 from nnspec.engines.cells.search_convex import (
     Price,
     Rows,
@@ -24,10 +25,43 @@ from nnspec.engines.cells.search_convex import (
     tidy,
     within,
 )
-from nnspec.engines.compiled import compiled
+from nnspec.engines.compiled import bare, compiled
+
+PROGRESS = 1e-9
+"""Relative decrease in one step below which a descent ends."""
+
+SAME = 1e-6
+"""Relative difference of two descents' losses that are taken for the same."""
+
+HITS = 4
+"""Descents from random starts that ended with the same least loss: more starts would hardly find a lower one."""
+
+CLOSE = 1e-4
+"""Residual of a piecewise-linear loss, in normalised data, below which its weight grows no further."""
 
 GOAL = 1e-7
 """Relative gap to which the problem of each step is solved."""
+
+
+class Descent(NamedTuple):
+    """Room for `descend`."""
+
+    a: np.ndarray
+    residuals: np.ndarray
+    matrix: np.ndarray
+    gradient: np.ndarray
+    new_matrix: np.ndarray
+    new_gradient: np.ndarray
+    factor: np.ndarray
+    step: np.ndarray
+    trial: np.ndarray
+
+
+def descent(rows: Rows) -> Descent:
+    """Room for these samples."""
+    n, size, z = len(rows.y), rows.features.shape[3], np.zeros
+    return Descent(z((n, size)), z(n), z((size, size)), z(size), z((size, size)), z(size), z((size, size)), z(size),
+                   z(rows.cuts.shape[3]))  # fmt: skip
 
 
 @compiled
@@ -43,13 +77,15 @@ def descend_convex(z: np.ndarray, rows: Rows, price: Price, steps: int) -> float
     row_hi = np.full(total, np.inf)
     row_kappa = np.zeros(total)
     for i in range(count_b):
-        a_rows[first + i] = price.boxes[i]
+        for j in range(size):
+            a_rows[first + i, j] = price.boxes[i, j]
         row_y[first + i] = price.box_rhs[i]
         row_lo[first + i] = -np.inf if price.box_kappa[i] > 0.0 else 0.0
         row_hi[first + i] = price.box_hi[i]
         row_kappa[first + i] = price.box_kappa[i]
     for i in range(count_p):
-        a_rows[first + count_b + i] = price.p_rows[i]
+        for j in range(size):
+            a_rows[first + count_b + i, j] = price.p_rows[i, j]
         row_y[first + count_b + i] = price.p_y[i]
         row_lo[first + count_b + i] = -np.inf
         row_kappa[first + count_b + i] = price.p_kappa[i]
@@ -70,7 +106,8 @@ def descend_convex(z: np.ndarray, rows: Rows, price: Price, steps: int) -> float
     for _ in range(steps):
         m = 0
         for i in range(n):
-            row[:] = rows.base[i]
+            for j in range(size):
+                row[j] = rows.base[i, j]
             for k in range(neurons):
                 piece = piece_of(rows.cuts[k, i], z)
                 for j in range(size):
@@ -90,7 +127,8 @@ def descend_convex(z: np.ndarray, rows: Rows, price: Price, steps: int) -> float
                 if value < loss * (1.0 - 1e-7) - 1e-13:
                     found = True
                     loss = value
-                    z[:size] = trial[:size]
+                    for j in range(size):
+                        z[j] = trial[j]
                     break
             length *= 0.35
         if not found:
@@ -98,58 +136,104 @@ def descend_convex(z: np.ndarray, rows: Rows, price: Price, steps: int) -> float
     return tidy(rows, price, z, loss, losses, trial)
 
 
-@compiled
-def descend_squares(z: np.ndarray, rows: Rows, price: Price, steps: int) -> float:
-    """`descend_convex` for squares without a penalty: damped least squares (Levenberg, Marquardt)."""
+@bare
+def normal_equations(z: np.ndarray, rows: Rows, a: np.ndarray, residuals: np.ndarray, matrix: np.ndarray,
+                     gradient: np.ndarray) -> float:  # fmt: skip
+    """The loss of the network z; A'WA (lower triangle) and A'Wr of its samples' rows A and residuals r, weighted by
+    rho'(r) / r, which makes least squares of the loss at r."""
     neurons, n, size = rows.features.shape[0], rows.y.shape[0], rows.features.shape[3]
-    features, base, y = rows.features, rows.base, rows.y
-    lower, q = np.zeros((size, size)), np.zeros(size)
-    step, row, losses = np.zeros(size), np.zeros(size), np.zeros(n)
-    trial = z.copy()
-    loss = network_loss(rows, z, losses) if within(price, z, 1e-9) else np.inf
-    damping = 1e-2
-    for _ in range(steps):
-        lower[:, :] = 0.0
-        q[:] = 0.0
+    features, base, cuts = rows.features, rows.base, rows.cuts
+    for j in range(size):
+        gradient[j] = 0.0
+        for k in range(j + 1):
+            matrix[j, k] = 0.0
+    loss, top = 0.0, 1e-12
+    for i in range(n):
+        residual = rows.y[i]
         for j in range(size):
-            lower[j, j] = damping
-        for i in range(n):
-            residual = y[i]
+            a[i, j] = base[i, j]
+        for k in range(neurons):
+            piece = piece_of(cuts[k, i], z)
             for j in range(size):
-                row[j] = base[i, j]
-            for k in range(neurons):
-                piece = piece_of(rows.cuts[k, i], z)
-                for j in range(size):
-                    row[j] += features[k, piece, i, j]
-            for j in range(size):
-                residual -= row[j] * z[j]
-            absorb(lower, q, row, residual)
-        back_substitute(lower, q, step)
+                a[i, j] += features[k, piece, i, j]
+        for j in range(size):
+            residual -= a[i, j] * z[j]
+        residuals[i] = residual
+        value = row_value(residual, rows.lo[i], rows.hi[i], rows.kappa[i])
+        loss = max(loss, value) if rows.largest else loss + value
+        top = max(top, abs(residual))
+    for i in range(n):
+        r = residuals[i]
+        if rows.largest:
+            weight = (abs(r) / top) ** 8
+        elif rows.kappa[i] > 0.0:
+            u = r / rows.kappa[i]
+            weight = (min(max(u, rows.lo[i]), rows.hi[i]) / r) if r != 0.0 else 1.0 / rows.kappa[i]
+        else:
+            weight = (rows.hi[i] if r > 0.0 else -rows.lo[i]) / max(abs(r), CLOSE)
+        if weight == 0.0:
+            continue
+        for j in range(size):
+            part = weight * a[i, j]
+            gradient[j] += part * r
+            for k in range(j + 1):
+                matrix[j, k] += part * a[i, k]
+    return loss
+
+
+@bare
+def descend(z: np.ndarray, rows: Rows, price: Price, steps: int, room: Descent) -> float:
+    """`descend_convex` without a penalty: damped reweighted least squares (Levenberg, Marquardt)."""
+    size = rows.features.shape[3]
+    matrix, gradient, new_matrix, new_gradient = room.matrix, room.gradient, room.new_matrix, room.new_gradient
+    factor, step, trial = room.factor, room.step, room.trial
+    for j in range(z.shape[0]):
+        trial[j] = z[j]
+    loss = normal_equations(z, rows, room.a, room.residuals, matrix, gradient)
+    if not within(price, z, 1e-9):
+        loss = np.inf
+    damping = 1e-4
+    for _ in range(steps):
+        for j in range(size):
+            step[j] = gradient[j]
+            for k in range(j + 1):
+                factor[j, k] = matrix[j, k]
+            factor[j, j] += damping
+        if not factorise(factor, size):
+            break
+        substitute(factor, size, step)
         for j in range(size):
             trial[j] = z[j] + step[j]
         snap(price, trial)
-        value = network_loss(rows, trial, losses) if within(price, trial, 1e-9) else np.inf
-        if value < loss:
-            done = loss - value < 1e-9 * loss
-            z[:size] = trial[:size]
+        value = normal_equations(trial, rows, room.a, room.residuals, new_matrix, new_gradient)
+        if value < loss and within(price, trial, 1e-9):
+            done = loss - value < PROGRESS * loss
+            for j in range(size):
+                z[j] = trial[j]
             loss = value
-            damping = max(damping * 0.3, 1e-7)
             if done:
                 break
+            matrix, new_matrix = new_matrix, matrix
+            gradient, new_gradient = new_gradient, gradient
+            damping = max(damping * 0.1, 1e-12)
         else:
-            damping *= 4.0
-            if damping > 1e4:
+            damping *= 16.0
+            if damping > 1e8:
                 break
     return loss
 
 
 @compiled
 def multistart_convex(starts: int, seed: int, plain: bool, best: np.ndarray, incumbent: np.ndarray, rows: Rows,
-                      price: Price, control: np.ndarray) -> None:  # fmt: skip
-    """Improve `best` and incumbent[0] by `starts` descents from random patterns; plain: see `descend_squares`."""
+                      price: Price, control: np.ndarray, room: Descent) -> None:  # fmt: skip
+    """Improve `best` and incumbent[0] by at most `starts` descents from random patterns.
+
+    plain: the objective is one for `descend`.
+    """
     np.random.seed(seed)
     neurons, n, size = rows.features.shape[0], rows.y.shape[0], best.shape[0]
     z = np.zeros(size)
+    hits = 0
     for _ in range(starts):
         if control[0] != 0:
             return
@@ -165,7 +249,12 @@ def multistart_convex(starts: int, seed: int, plain: bool, best: np.ndarray, inc
                     last = j
             if last >= 0:
                 z[last] -= (value + 0.01 * np.random.normal()) / rows.cuts[k, i, 0, last]
-        loss = descend_squares(z, rows, price, 100) if plain else descend_convex(z, rows, price, 30)
+        loss = descend(z, rows, price, 100, room) if plain else descend_convex(z, rows, price, 30)
+        if loss <= incumbent[0] * (1.0 + SAME):
+            hits = hits + 1 if loss >= incumbent[0] * (1.0 - SAME) else 1
         if loss < incumbent[0]:
             incumbent[0] = loss
-            best[:] = z
+            for j in range(size):
+                best[j] = z[j]
+        if hits >= HITS:
+            return

@@ -4,7 +4,7 @@ T1 (scaling). For a positively homogeneous activation v * sigma(w.x + b) = s * s
 (w', b') = |v| (w, b). With 0 inside every box, {|v| (w, b)} over lo <= (w, b) <= hi and v of one sign with |v| <= B is
 exactly the box B * [lo, hi] (B is the bound on that side), so the output weights leave the problem but for their signs.
 Here theta_k = v_k (w_k, b_k), and the inverse is any split of the scale that respects the boxes. Other boxes, and fixed
-weights, are kept exactly by the general search, where |v| can be an unknown of its own (see `unknowns`).
+weights, are kept exactly by the search, where |v| can be an unknown of its own (see `unknowns`).
 
 Neurons with tied weights (from `enforce`) form a set that has one vector of weights; `Ties` says what each neuron makes
 of it. The arrays of a CellProblem are then those of the sets.
@@ -39,7 +39,7 @@ SQUARED = ("sse", "mse")
 LINEAR = ("sae", "mae", "pinball", "hinge", "max_error")
 SMOOTH = ("huber", "squared_hinge")
 LOSSES = (*SQUARED, *LINEAR, *SMOOTH, "errors")
-GENERAL = ("hardtanh", *THRESHOLD)
+SATURATED = ("hardtanh", *THRESHOLD)
 MOST_NEURONS = 3
 """Step or sign neurons under the loss errors: the number of threshold functions of neurons grows fast, see `tables`."""
 
@@ -113,14 +113,6 @@ class CellProblem:
         need = (2.0 if self.activation.kind == "step" else 1.0) * self.margin
         return (self.x.shape[1] == 2 and self.neurons <= 2 and min(-self.out_lo.max(), self.out_hi.min()) >= need
                 and min(-self.c_lo, self.c_hi) >= self.margin)  # fmt: skip
-
-    @property
-    def general(self) -> bool:
-        """Whether the general search (`search_convex`) is needed, or better: it is for squares."""
-        return self.kind != "errors" and (
-            self.kind in (*SQUARED, *SMOOTH) or self.decay is not None or self.activation.kind in GENERAL
-            or self.ties is not None or bool(np.any(self.apart))
-        )  # fmt: skip
 
     @property
     def apart(self) -> np.ndarray:
@@ -342,7 +334,7 @@ def _recognise(problem: Problem, sizes: Sequence[tuple[float, ex.Expression]]) -
     hidden, output = chain
     if output.activation.kind != "linear" or output.size != 1:
         return "the cells engine takes one linear output"
-    taken = (*HOMOGENEOUS, *GENERAL)
+    taken = (*HOMOGENEOUS, *SATURATED)
     if hidden.activation.kind not in taken:
         return f"the cells engine does not take the activation {hidden.activation} (it takes {', '.join(taken)})"
     if not network.free:
@@ -413,7 +405,7 @@ def _decay(problem: Problem, terms: Sequence[tuple[float, ex.Size]], network: Ne
     factors = np.append(np.full(hidden.weights.shape[1], of(hidden.weights)), of(hidden.bias))  # type: ignore[union-attr]
     price = of(output.weights)
     decay = Decay(np.tile(factors, (hidden.size, 1)), np.full(hidden.size, price), of(output.bias))
-    if hidden.activation.kind in GENERAL:
+    if hidden.activation.kind in SATURATED:
         if np.any(factors > 0):
             return f"the cells engine takes no decay of the hidden weights of {hidden.activation} neurons"
     elif bool(np.any(factors > 0)) != (price > 0):

@@ -1,4 +1,4 @@
-"""What a neuron of each activation is in the general search: its own unknowns, pieces, cuts and cone.
+"""What a neuron of each activation is in the search: its own unknowns, pieces, cuts and cone.
 
 *relu, leaky_relu, abs* (homogeneous): the unknowns are |v| (w, b), a piece is a slope times the linear form of the
 input.

@@ -21,12 +21,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from nnspec.engines.compiled import compiled
+from nnspec.engines.compiled import bare
 
 EPS = 1e-10
 
 
-@compiled
+@bare
 def simplex(inverse: np.ndarray, signs: np.ndarray, vertices: np.ndarray, facets: np.ndarray) -> int:
     """The cone {signs_i z_i . omega >= 0} of r independent rows z: its rays are the signed columns of the inverse."""
     r = inverse.shape[0]
@@ -45,7 +45,7 @@ def simplex(inverse: np.ndarray, signs: np.ndarray, vertices: np.ndarray, facets
     return r
 
 
-@compiled
+@bare
 def ones(word: int) -> int:
     """Number of set bits of a 64-bit word."""
     word = word - ((word >> np.uint64(1)) & np.uint64(0x5555555555555555))
@@ -54,12 +54,13 @@ def ones(word: int) -> int:
     return np.int64((word * np.uint64(0x0101010101010101)) >> np.uint64(56))
 
 
-@compiled
+@bare
 def clip(z: np.ndarray, sign: float, eps: float, facet: int, vertices: np.ndarray, facets: np.ndarray, n: int,
-         new_vertices: np.ndarray, new_facets: np.ndarray, values: np.ndarray) -> int:  # fmt: skip
+         new_vertices: np.ndarray, new_facets: np.ndarray, values: np.ndarray, bits: np.ndarray) -> int:  # fmt: skip
     """Intersect with sign * z . omega >= -eps; the number of vertices of the result, 0 if it is empty.
 
-    -1: the result is the polytope as it was (nothing is cut off, or the clip had to be left out).
+    -1: the result is the polytope as it was (nothing is cut off, or the clip had to be left out). `values` and `bits`
+    are room for a number per vertex.
     """
     r = z.shape[0]
     d = r - 1
@@ -81,11 +82,12 @@ def clip(z: np.ndarray, sign: float, eps: float, facet: int, vertices: np.ndarra
         if values[i] >= 0:
             if m >= limit:
                 return -1
-            new_vertices[m, :] = vertices[i, :]
-            new_facets[m, :] = facets[i, :]
+            for j in range(r):
+                new_vertices[m, j] = vertices[i, j]
+            for j in range(d):
+                new_facets[m, j] = facets[i, j]
             m += 1
     # a vertex's facets as bits (mod 64): neighbours share d - 1 facets, so most pairs are told apart by a count of bits
-    bits = np.empty(n, dtype=np.uint64)
     for i in range(n):
         word = np.uint64(0)
         for a in range(d):

@@ -9,9 +9,11 @@ the objective only grows and each value is a valid lower bound: the search stops
 # mypy: disable-error-code="arg-type,call-arg,assignment"
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
-from nnspec.engines.compiled import compiled, linked
+from nnspec.engines.compiled import bare
 
 SOLVED, CUT, INFEASIBLE, FAILED = 0, 1, 2, 3
 VIOLATION = 1e-11
@@ -22,18 +24,37 @@ the network itself, so this is no source of optimism: a violated sign costs at m
 LEAF_RIDGE = 1e-7
 """Root of the ridge in constrained problems, where the factor is inverted; centred at theta0 it costs the bound
 2 LEAF_RIDGE^2 |theta - theta0| 2 reach."""
+REGULAR = 1e12
+"""Square of the size of an inverse that needs no ridge: an inverse with it may be as large as 1 / LEAF_RIDGE."""
 
 
-def _signature() -> object:
-    from numba import boolean, float64, int64, types
+class ActiveSet(NamedTuple):
+    """Room for `bounded` in problems of P unknowns and `most` rows: see `active_set`."""
 
-    vector, matrix = float64[::1], float64[:, ::1]
-    return types.Tuple((int64, float64))(
-        int64, matrix, vector, float64, matrix, vector, int64, float64, float64, boolean, vector
-    )
+    lower: np.ndarray
+    q: np.ndarray
+    inverse: np.ndarray
+    triangle: np.ndarray
+    d: np.ndarray
+    z: np.ndarray
+    r: np.ndarray
+    centre: np.ndarray
+    row: np.ndarray
+    multipliers: np.ndarray
+    active: np.ndarray
+    is_active: np.ndarray
 
 
-@compiled
+def active_set(size: int, most: int) -> ActiveSet:
+    """Room of that size."""
+    return ActiveSet(
+        np.zeros((size, size)), np.zeros(size), np.zeros((size, size)), np.zeros((size, size)), np.zeros(size),
+        np.zeros(size), np.zeros(size), np.zeros(size), np.zeros(size), np.zeros(size + 1),
+        np.zeros(size + 1, dtype=np.int64), np.zeros(most, dtype=np.bool_),
+    )  # fmt: skip
+
+
+@bare
 def absorb(lower: np.ndarray, q: np.ndarray, row: np.ndarray, target: float) -> float:
     """Add a row to the triangular factor by Givens rotations, in place; returns what is left of the target.
 
@@ -60,7 +81,7 @@ def absorb(lower: np.ndarray, q: np.ndarray, row: np.ndarray, target: float) -> 
     return target
 
 
-@compiled
+@bare
 def back_substitute(lower: np.ndarray, q: np.ndarray, theta: np.ndarray) -> None:
     """theta with L' theta = q."""
     n = q.shape[0]
@@ -71,31 +92,44 @@ def back_substitute(lower: np.ndarray, q: np.ndarray, theta: np.ndarray) -> None
         theta[j] = value / lower[j, j]
 
 
-@compiled
-def constrained(lower: np.ndarray, q: np.ndarray, rss: float, rows: np.ndarray, rhs: np.ndarray, m: int,
-                cutoff: float, theta: np.ndarray, steps: int, multipliers: np.ndarray, active: np.ndarray
-                ) -> tuple[int, float, int]:  # fmt: skip
-    """Minimise under rows[:m] theta >= rhs[:m]. Returns (status, value, number of active rows).
+@bare
+def invert(lower: np.ndarray, inverse: np.ndarray) -> float:
+    """L^-1 by columns: inverse[c] is what e_c becomes, zeros before c. The square of its Frobenius norm."""
+    n = lower.shape[0]
+    norm = 0.0
+    for c in range(n):
+        for a in range(c, n):
+            value = 1.0 if a == c else 0.0
+            for j in range(c, a):
+                value -= lower[a, j] * inverse[c, j]
+            value /= lower[a, a]
+            inverse[c, a] = value
+            norm += value * value
+    return norm
 
-    The value is a lower bound whatever the status; `theta`, `active` and `multipliers` describe the last iterate.
-    Rows are assumed to have a size of about 1.
+
+@bare
+def constrained(rss: float, rows: np.ndarray, rhs: np.ndarray, m: int, cutoff: float, theta: np.ndarray, steps: int,
+                room: ActiveSet) -> tuple[int, float]:  # fmt: skip
+    """Minimise under rows[:m] theta >= rhs[:m], the inverse of L and q those in `room`. Returns (status, value).
+
+    The value is a lower bound whatever the status; theta is the last iterate. Rows are assumed to have a size of about
+    1. The inverse is destroyed.
     """
+    q, j_matrix, r_matrix, d, z, r = room.q, room.inverse, room.triangle, room.d, room.z, room.r
+    multipliers, active, is_active = room.multipliers, room.active, room.is_active
     n = q.shape[0]
-    back_substitute(lower, q, theta)
-    j_matrix = np.zeros((n, n))  # the inverse of L'
-    for col in range(n):
-        for i in range(col, -1, -1):
-            value = 1.0 if i == col else 0.0
-            for k in range(i + 1, col + 1):
-                value -= lower[k, i] * j_matrix[k, col]
-            j_matrix[i, col] = value / lower[i, i]
-    r_matrix = np.zeros((n, n))
-    d = np.zeros(n)
-    z = np.zeros(n)
-    r = np.zeros(n)
+    for i in range(n):  # the inverse of L' times q
+        value = 0.0
+        for j in range(i, n):
+            value += j_matrix[i, j] * q[j]
+        theta[i] = value
+        for j in range(i):
+            j_matrix[i, j] = 0.0
     count = 0
     value = rss
-    is_active = np.zeros(m, dtype=np.bool_)
+    for i in range(m):
+        is_active[i] = False
     for _ in range(steps):
         worst = -VIOLATION
         p = -1
@@ -109,7 +143,7 @@ def constrained(lower: np.ndarray, q: np.ndarray, rss: float, rows: np.ndarray, 
                 worst = s
                 p = i
         if p < 0:
-            return SOLVED, value, count
+            return SOLVED, value
         slack = worst
         dual = 0.0
         while True:
@@ -142,7 +176,7 @@ def constrained(lower: np.ndarray, q: np.ndarray, rss: float, rows: np.ndarray, 
                     blocking = i
             t2 = -slack / size if size > 1e-20 * total else np.inf
             if t1 == np.inf and t2 == np.inf:
-                return INFEASIBLE, np.inf, count
+                return INFEASIBLE, np.inf
             step = min(t1, t2)
             for i in range(count):
                 multipliers[i] -= step * r[i]
@@ -152,7 +186,7 @@ def constrained(lower: np.ndarray, q: np.ndarray, rss: float, rows: np.ndarray, 
                 value += 2.0 * step * size * (0.5 * step + dual)
             dual += step
             if value >= cutoff:
-                return CUT, value, count
+                return CUT, value
             if t2 <= t1:  # the row becomes active
                 for j in range(n - 1, count, -1):
                     a = d[j - 1]
@@ -207,42 +241,56 @@ def constrained(lower: np.ndarray, q: np.ndarray, rss: float, rows: np.ndarray, 
             for j in range(n):
                 slack += rows[p, j] * theta[j]
             if slack >= 0.0:  # rounding has eaten the violation: the multipliers no longer certify the next values
-                return FAILED, value, count
-    return FAILED, value, count
+                return FAILED, value
+    return FAILED, value
 
 
-@linked(_signature())
-def bounded(size: int, lower: np.ndarray, q: np.ndarray, rss: float, rows: np.ndarray, rhs: np.ndarray, m: int,
-            reach: float, cutoff: float, exact: bool, z: np.ndarray) -> tuple[int, float]:  # fmt: skip
+@bare
+def bounded(lower: np.ndarray, inverse: np.ndarray, norm: float, q: np.ndarray, rss: float, rows: np.ndarray,
+            rhs: np.ndarray, m: int, reach: float, cutoff: float, exact: bool, z: np.ndarray, room: ActiveSet
+            ) -> tuple[int, float]:  # fmt: skip
     """A lower bound of rss + |L'z' - q|^2 under rows[:m] z' >= rhs[:m], |z'| <= reach, and the z where it is taken:
 
         rss + |L'z' - q|^2 >= bound + |L'(z' - z)|^2,
 
     since the iterates of the method are minimisers under some of the inequalities as equations with multipliers of the
-    right sign. L may be singular up to rounding: a ridge about 0 is added, for which the bound pays. With `exact` it is
-    added once more about the first solution, which costs next to nothing (`z` belongs to the last one).
+    right sign. `inverse` and `norm`: see `invert`. If L is singular up to rounding, a ridge about 0 is added, for which
+    the bound pays. With `exact` it is added once more about the first solution, which costs next to nothing (`z`
+    belongs to the last one).
     """
-    centre = np.zeros(size)
-    row = np.zeros(size)
-    multipliers = np.zeros(size + 1)
-    active = np.zeros(size + 1, dtype=np.int64)
+    size = q.shape[0]
+    steps = 20 * size + 200
+    if norm <= REGULAR:
+        for i in range(size):
+            room.q[i] = q[i]
+            for j in range(i, size):
+                room.inverse[i, j] = inverse[i, j]
+        return constrained(rss, rows, rhs, m, cutoff, z, steps, room)
+    centre, row = room.centre, room.row
+    for j in range(size):
+        centre[j] = 0.0
     best = -np.inf
+    status = FAILED
     for _ in range(2 if exact else 1):
-        work_lower = lower[:size, :size].copy()
-        work_q = q[:size].copy()
+        for j in range(size):
+            room.q[j] = q[j]
+            for k in range(j + 1):
+                room.lower[j, k] = lower[j, k]
         base = rss
         for j in range(size):
-            row[:] = 0.0
+            for k in range(size):
+                row[k] = 0.0
             row[j] = LEAF_RIDGE
-            left = absorb(work_lower, work_q, row, LEAF_RIDGE * centre[j])
+            left = absorb(room.lower, room.q, row, LEAF_RIDGE * centre[j])
             base += left * left
-        status, value, _ = constrained(work_lower, work_q, base, rows, rhs, m, cutoff, z, 20 * size + 200, multipliers,
-                                       active)  # fmt: skip
+        invert(room.lower, room.inverse)
+        status, value = constrained(base, rows, rhs, m, cutoff, z, steps, room)
         away = 0.0
         for j in range(size):
             away += (z[j] - centre[j]) ** 2
         best = max(best, value - 4.0 * LEAF_RIDGE**2 * np.sqrt(away) * reach)
         if status != SOLVED or best >= cutoff:
             break
-        centre[:] = z
+        for j in range(size):
+            centre[j] = z[j]
     return status, best

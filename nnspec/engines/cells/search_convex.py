@@ -29,9 +29,10 @@ import numpy as np
 
 from nnspec.engines.cells import quadratic as qp
 from nnspec.engines.cells.interior import CUT, KEPT, STUCK, minimise, row_value
-from nnspec.engines.cells.quadratic import absorb, bounded
+from nnspec.engines.cells.linear import ANCHOR, Simplex, inherit, pivoted, put_kept, simplex
+from nnspec.engines.cells.quadratic import ActiveSet, absorb, active_set, bounded, invert
 from nnspec.engines.cells.traverse import Cones, enter_piece, pieces_allowed
-from nnspec.engines.compiled import compiled
+from nnspec.engines.compiled import bare
 
 DONE, BUDGET = 0, 1
 
@@ -129,10 +130,12 @@ class Found(NamedTuple):
 
 
 class Path(NamedTuple):
-    """One state per depth: the factor, the last solution z; `below` the best bound; `own` the first bound with its
-    centre, `free` the second one without the rest; `left` the largest untouched subset."""
+    """One state per depth: the factor and its inverse (`quadratic.invert`), the last solution z; `below` the best
+    bound; `own` the first bound with its centre, `free` the second one without the rest; `left` the largest untouched
+    subset."""
 
     lower: np.ndarray
+    inverse: np.ndarray
     q: np.ndarray
     rss: np.ndarray
     z: np.ndarray
@@ -146,7 +149,42 @@ class Path(NamedTuple):
     equal: np.ndarray
 
 
-@compiled
+class Room(NamedTuple):
+    """Arrays for one search. Per depth: the children's codes and bounds, their number, the position among them, the
+    sample that is swapped into place, and what `best_square` remembers. a_rows to a_kappa: the rows of a node's
+    problem."""
+
+    child: np.ndarray
+    child_bound: np.ndarray
+    children: np.ndarray
+    position: np.ndarray
+    swapped: np.ndarray
+    full: np.ndarray
+    listed: np.ndarray
+    keys: np.ndarray
+    allowed: np.ndarray
+    row: np.ndarray
+    work: np.ndarray
+    piece: np.ndarray
+    a_rows: np.ndarray
+    a_y: np.ndarray
+    a_lo: np.ndarray
+    a_hi: np.ndarray
+    a_kappa: np.ndarray
+    seen: np.ndarray
+    network: np.ndarray
+    trial: np.ndarray
+    decided: np.ndarray
+    u: np.ndarray
+    g: np.ndarray
+    losses: np.ndarray
+    parts: np.ndarray
+    dots: np.ndarray
+    efforts: np.ndarray
+    leaders: np.ndarray
+
+
+@bare
 def piece_of(cuts: np.ndarray, z: np.ndarray) -> int:
     """The piece that a network gives a neuron at a sample with these cuts (S - 1, Q): after the last that is >= 0."""
     piece = 0
@@ -159,7 +197,7 @@ def piece_of(cuts: np.ndarray, z: np.ndarray) -> int:
     return piece
 
 
-@compiled
+@bare
 def within(price: Price, z: np.ndarray, slack: float) -> bool:
     """Whether z is in all boxes but for `slack`."""
     for i in range(price.boxes.shape[0]):
@@ -171,7 +209,7 @@ def within(price: Price, z: np.ndarray, slack: float) -> bool:
     return True
 
 
-@compiled
+@bare
 def snap(price: Price, z: np.ndarray) -> None:
     """Move z onto fixed weights (rows of size 1, orthogonal to each other), which are steep squares in its problem."""
     for i in range(price.boxes.shape[0]):
@@ -183,7 +221,7 @@ def snap(price: Price, z: np.ndarray) -> None:
                 z[j] += value * price.boxes[i, j]
 
 
-@compiled
+@bare
 def penalty(price: Price, z: np.ndarray) -> float:
     """The penalty at z."""
     total = 0.0
@@ -203,7 +241,7 @@ def penalty(price: Price, z: np.ndarray) -> float:
     return total
 
 
-@compiled
+@bare
 def network_loss(rows: Rows, z: np.ndarray, losses: np.ndarray) -> float:
     """The loss of the network z itself, each sample's into `losses`: neurons take the pieces that their cuts say."""
     neurons, n, size = rows.features.shape[0], rows.y.shape[0], rows.features.shape[3]
@@ -221,7 +259,7 @@ def network_loss(rows: Rows, z: np.ndarray, losses: np.ndarray) -> float:
     return total
 
 
-@compiled
+@bare
 def put_sample(rows: np.ndarray, y: np.ndarray, lo: np.ndarray, hi: np.ndarray, kappa: np.ndarray, m: int,
                row: np.ndarray, samples: Rows, i: int) -> int:  # fmt: skip
     """Put sample i, with this row of its pieces, into the rows from m on; the number of rows then."""
@@ -243,7 +281,7 @@ def put_sample(rows: np.ndarray, y: np.ndarray, lo: np.ndarray, hi: np.ndarray, 
     return m
 
 
-@compiled
+@bare
 def put_largest(rows: np.ndarray, lo: np.ndarray, hi: np.ndarray, m: int) -> None:
     """Row m minimises max(e, 0)."""
     rows[m, rows.shape[1] - 1] = -1.0
@@ -251,7 +289,7 @@ def put_largest(rows: np.ndarray, lo: np.ndarray, hi: np.ndarray, m: int) -> Non
     hi[m] = 1.0
 
 
-@compiled
+@bare
 def tidy(rows: Rows, price: Price, z: np.ndarray, value: float, losses: np.ndarray, trial: np.ndarray) -> float:
     """Set norms of z to 0 that hardly differ from it, where that does not raise loss plus penalty `value`; the new one.
 
@@ -259,7 +297,8 @@ def tidy(rows: Rows, price: Price, z: np.ndarray, value: float, losses: np.ndarr
     """
     size = price.blocks.shape[2]
     for b in range(price.blocks.shape[0]):
-        trial[:] = z
+        for j in range(z.shape[0]):
+            trial[j] = z[j]
         norm = 0.0
         for i in range(price.blocks.shape[1]):
             part = 0.0
@@ -273,11 +312,12 @@ def tidy(rows: Rows, price: Price, z: np.ndarray, value: float, losses: np.ndarr
         new = network_loss(rows, trial, losses) + penalty(price, trial)
         if new <= value:
             value = new
-            z[:] = trial
+            for j in range(z.shape[0]):
+                z[j] = trial[j]
     return value
 
 
-@compiled
+@bare
 def leverage(lower: np.ndarray, row: np.ndarray, work: np.ndarray) -> float:
     """1 + |x|^2 with L x = row."""
     total = 1.0
@@ -291,14 +331,14 @@ def leverage(lower: np.ndarray, row: np.ndarray, work: np.ndarray) -> float:
     return total
 
 
-@compiled
+@bare
 def cutoff_of(found: Found, frame: Frame) -> float:
     """A bound that reaches it closes a node: the gap below the incumbent, and what rounding may have added."""
     cutoff = found.incumbent[0] - max(frame.gap * found.incumbent[0], frame.gap_absolute)
     return cutoff + frame.margin[0] + frame.margin[1] * np.sqrt(max(cutoff, 0.0))
 
 
-@compiled
+@bare
 def put_facets(t: int, neurons: int, pieces: int, every: bool, cuts: np.ndarray, chosen: np.ndarray, cones: Cones,
                seen: np.ndarray, rows: np.ndarray, rhs: np.ndarray, lo: np.ndarray, hi: np.ndarray, kappa: np.ndarray,
                m: int) -> int:  # fmt: skip
@@ -311,7 +351,8 @@ def put_facets(t: int, neurons: int, pieces: int, every: bool, cuts: np.ndarray,
     r = cones.fixed + cones.basis
     whole = every or t < cones.basis
     for k in range(neurons):
-        seen[: t * each] = whole
+        for i in range(t * each):
+            seen[i] = whole
         if not whole:
             depth = cones.pointer[k, t] // pieces
             slot = cones.pointer[k, t] % pieces
@@ -342,7 +383,7 @@ def put_facets(t: int, neurons: int, pieces: int, every: bool, cuts: np.ndarray,
     return m
 
 
-@compiled
+@bare
 def same_pieces(t: int, i: int, group: np.ndarray, chosen: np.ndarray, allowed: np.ndarray) -> None:
     """Leave in `allowed` only the pieces that a sample with the inputs of sample i has among the first t, if there is
     one. Polytopes are a little too large to tell, and the problem of such a pattern has no interior."""
@@ -354,7 +395,7 @@ def same_pieces(t: int, i: int, group: np.ndarray, chosen: np.ndarray, allowed: 
             return
 
 
-@compiled
+@bare
 def children_of(t: int, i: int, pieces: int, penalised: bool, cutoff: float, rows: Rows, cones: Cones, frame: Frame,
                 path: Path, allowed: np.ndarray, piece: np.ndarray, row: np.ndarray, work: np.ndarray,
                 codes: np.ndarray, bounds: np.ndarray, keys: np.ndarray) -> tuple[int, float]:  # fmt: skip
@@ -419,10 +460,10 @@ def children_of(t: int, i: int, pieces: int, penalised: bool, cutoff: float, row
     return count, effort
 
 
-@compiled
+@bare
 def best_square(t: int, pieces: int, penalised: bool, cutoff: float, rows: Rows, cones: Cones, frame: Frame,
-                path: Path, allowed: np.ndarray, piece: np.ndarray, inverse: np.ndarray, parts: np.ndarray,
-                dots: np.ndarray, full: np.ndarray, listed: np.ndarray, efforts: np.ndarray, leaders: np.ndarray
+                path: Path, allowed: np.ndarray, piece: np.ndarray, parts: np.ndarray, dots: np.ndarray,
+                full: np.ndarray, listed: np.ndarray, efforts: np.ndarray, leaders: np.ndarray
                 ) -> int:  # fmt: skip
     """The sample whose children promise the least work, for squares.
 
@@ -432,18 +473,11 @@ def best_square(t: int, pieces: int, penalised: bool, cutoff: float, rows: Rows,
     neurons, n, size = rows.features.shape[0], rows.y.shape[0], rows.features.shape[3]
     combos = pieces**neurons
     features, base, y, suffix = rows.features, rows.base, rows.y, rows.suffix
-    lower, centre, centre_free, equal = path.lower, path.centre, path.centre_free, path.equal
+    inverse, centre, centre_free, equal = path.inverse[t], path.centre, path.centre_free, path.equal
     proven, alike, strict, twins = frame.proven, frame.alike, frame.strict, frame.twins
     group, chosen = rows.group, path.chosen
     cuts, eps, vertices, counts, pointer = cones.cuts, cones.eps, cones.vertices, cones.counts, cones.pointer
     below, own_bound, free_bound, left = path.below[t], path.own[t], path.free[t], path.left[t]
-    # inverse[c]: what e_c becomes, column by column
-    for c in range(size):
-        for a in range(c, size):
-            value = 1.0 if a == c else 0.0
-            for j in range(c, a):
-                value -= lower[t, a, j] * inverse[c, j]
-            inverse[c, a] = value / lower[t, a, a]
     two = free_bound > -np.inf
     ids = rows.ids
     room = max(cutoff - below, 1e-300)
@@ -556,14 +590,15 @@ def best_square(t: int, pieces: int, penalised: bool, cutoff: float, rows: Rows,
     return best
 
 
-@compiled
+@bare
 def inside(n: int, k: int, pieces: int, chosen: np.ndarray, cones: Cones, strict: float, direction: np.ndarray) -> bool:
     """Whether every sample is on its side by `strict` at some vertex of neuron k's polytope; then `direction` is the
     mean of those vertices, which has all samples on their sides (the relaxations eps are far below strict / n)."""
     r = direction.shape[0]
     depth = cones.pointer[k, n] // pieces
     slot = cones.pointer[k, n] % pieces
-    direction[:] = 0.0
+    for j in range(r):
+        direction[j] = 0.0
     for i in range(n):
         s = 1.0 if chosen[i, k] > 0 else -1.0
         most = -np.inf
@@ -582,7 +617,7 @@ def inside(n: int, k: int, pieces: int, chosen: np.ndarray, cones: Cones, strict
     return True
 
 
-@compiled
+@bare
 def exchange(rows: Rows, cones: Cones, a: int, b: int) -> None:
     """Samples a and b change places."""
     if a == b:
@@ -597,8 +632,10 @@ def exchange(rows: Rows, cones: Cones, a: int, b: int) -> None:
                 rows.cuts[k, a, s, j], rows.cuts[k, b, s, j] = rows.cuts[k, b, s, j], rows.cuts[k, a, s, j]
     for j in range(rows.base.shape[1]):
         rows.base[a, j], rows.base[b, j] = rows.base[b, j], rows.base[a, j]
-    for array in (rows.y, rows.lo, rows.hi, rows.kappa):
-        array[a], array[b] = array[b], array[a]
+    rows.y[a], rows.y[b] = rows.y[b], rows.y[a]
+    rows.lo[a], rows.lo[b] = rows.lo[b], rows.lo[a]
+    rows.hi[a], rows.hi[b] = rows.hi[b], rows.hi[a]
+    rows.kappa[a], rows.kappa[b] = rows.kappa[b], rows.kappa[a]
     rows.ids[a], rows.ids[b] = rows.ids[b], rows.ids[a]
     rows.group[a], rows.group[b] = rows.group[b], rows.group[a]
     rows.suffix[a], rows.suffix[b] = rows.suffix[b], rows.suffix[a]
@@ -608,13 +645,65 @@ def exchange(rows: Rows, cones: Cones, a: int, b: int) -> None:
             cones.cuts[a, c, j], cones.cuts[b, c, j] = cones.cuts[b, c, j], cones.cuts[a, c, j]
 
 
-@compiled
 def search_convex(rows: Rows, cones: Cones, price: Price, frame: Frame, prefix: np.ndarray, budget: int,
                   control: np.ndarray, found: Found) -> int:  # fmt: skip
     """Explore the subtree below `prefix` (t0, H + 1), whose last column names the samples. BUDGET if nodes are left
     open, else DONE. `rows` and `cones` are changed in the order of their samples."""
+    kappas = np.concatenate([rows.kappa, price.box_kappa])
+    linear = not (frame.squared or len(price.blocks) or len(price.p_rows) or np.any(kappas))
     neurons, pieces, n, size = rows.features.shape
     combos = pieces**neurons
+    path = Path(np.zeros((n + 1, size, size)), np.zeros((n + 1, size, size)), np.zeros((n + 1, size)), np.zeros(n + 1),
+                np.zeros((n + 1, size)),
+                np.zeros(n + 1), np.zeros(n + 1), np.zeros((n + 1, size)), np.full(n + 1, -np.inf),
+                np.zeros((n + 1, size)), np.full(n + 1, n), np.zeros((n + 1, neurons), dtype=np.int8),
+                np.zeros((n + 1, neurons), dtype=np.bool_))  # fmt: skip
+    count_p = price.p_rows.shape[0]
+    per = 2 if rows.largest else 1
+    anchors = size if linear else 0
+    first = anchors + count_p + price.boxes.shape[0] + per - 1
+    most = first + per * n + neurons * n * min(2, pieces - 1) + anchors
+    numbers = rows.cuts.shape[3]
+    room = Room(
+        np.zeros((n + 1, combos), dtype=np.int64), np.zeros((n + 1, combos)), np.zeros(n + 1, dtype=np.int64),
+        np.zeros(n + 1, dtype=np.int64), np.zeros(n + 1, dtype=np.int64), np.full(n + 2, -1),
+        np.zeros((n + 1, n), dtype=np.bool_), np.zeros(combos), np.ones((neurons, pieces), dtype=np.bool_),
+        np.zeros(size), np.zeros(size), np.zeros(neurons, dtype=np.int64), np.zeros((most, size)), np.zeros(most),
+        np.zeros(most), np.zeros(most), np.zeros(most), np.zeros(n * (pieces - 1) + 1, dtype=np.bool_),
+        np.zeros(numbers), np.zeros(numbers), np.zeros((neurons, cones.cuts.shape[2])), np.zeros(most),
+        np.zeros((price.blocks.shape[0], price.blocks.shape[1])), np.zeros(n),
+        np.zeros((neurons + 1, pieces, size)), np.zeros((neurons + 1, pieces, 2)), np.zeros(LISTED),
+        np.zeros(LISTED, dtype=np.int64),
+    )  # fmt: skip
+    for i in range(anchors):
+        room.a_rows[i, i] = 1.0
+        room.a_lo[i], room.a_hi[i] = -ANCHOR, ANCHOR
+    fixed = anchors + count_p
+    room.a_rows[anchors:fixed] = price.p_rows
+    room.a_y[anchors:fixed] = price.p_y
+    room.a_lo[anchors:fixed] = -np.inf
+    room.a_hi[anchors:fixed] = np.inf
+    room.a_kappa[anchors:fixed] = price.p_kappa
+    boxes = fixed + len(price.boxes)
+    room.a_rows[fixed:boxes] = price.boxes
+    room.a_y[fixed:boxes] = price.box_rhs
+    room.a_lo[fixed:boxes] = np.where(price.box_kappa > 0.0, -np.inf, 0.0)
+    room.a_hi[fixed:boxes] = price.box_hi
+    room.a_kappa[fixed:boxes] = price.box_kappa
+    if rows.largest:
+        put_largest(room.a_rows, room.a_lo, room.a_hi, first - 1)
+    for j in range(size):
+        path.lower[0, j, j] = RIDGE
+    path.equal[0, :] = True
+    active, program = active_set(size, most), simplex(size, n if linear else 0, first + per * n, most)
+    return int(walk(rows, cones, price, frame, prefix, budget, control, found, path, room, linear, active, program))
+
+
+@bare
+def walk(rows: Rows, cones: Cones, price: Price, frame: Frame, prefix: np.ndarray, budget: int, control: np.ndarray,
+         found: Found, path: Path, room: Room, linear: bool, active: ActiveSet, program: Simplex) -> int:  # fmt: skip
+    """`search_convex` in these arrays; linear: all losses are piecewise linear, and there is no penalty."""
+    neurons, pieces, n, size = rows.features.shape
     penalised = price.blocks.shape[0] + price.p_rows.shape[0] > 0
     plain = frame.squared and not penalised  # then the active-set method does, and is faster
     for i in range(price.boxes.shape[0]):
@@ -623,65 +712,20 @@ def search_convex(rows: Rows, cones: Cones, price: Price, frame: Frame, prefix: 
     for j in range(size):
         reach += price.reach[j] ** 2
     reach = np.sqrt(reach)
-    path = Path(np.zeros((n + 1, size, size)), np.zeros((n + 1, size)), np.zeros(n + 1), np.zeros((n + 1, size)),
-                np.zeros(n + 1), np.zeros(n + 1), np.zeros((n + 1, size)), np.full(n + 1, -np.inf),
-                np.zeros((n + 1, size)), np.full(n + 1, n), np.zeros((n + 1, neurons), dtype=np.int8),
-                np.zeros((n + 1, neurons), dtype=np.bool_))  # fmt: skip
     chosen = path.chosen
-    child = np.zeros((n + 1, combos), dtype=np.int64)
-    child_bound = np.zeros((n + 1, combos))
-    children = np.zeros(n + 1, dtype=np.int64)
-    position = np.zeros(n + 1, dtype=np.int64)
-    swapped = np.zeros(n + 1, dtype=np.int64)
-    keys = np.zeros(combos)
-    allowed = np.ones((neurons, pieces), dtype=np.bool_)
-    row = np.zeros(size)
-    work = np.zeros(size)
-    piece = np.zeros(neurons, dtype=np.int64)
+    child, child_bound, children, position, swapped = (
+        room.child, room.child_bound, room.children, room.position, room.swapped)  # fmt: skip
+    full, listed, keys, allowed, row, work, piece = (
+        room.full, room.listed, room.keys, room.allowed, room.row, room.work, room.piece)  # fmt: skip
+    a_rows, a_y, a_lo, a_hi, a_kappa = room.a_rows, room.a_y, room.a_lo, room.a_hi, room.a_kappa
+    network, trial, decided, u, g, losses = room.network, room.trial, room.decided, room.u, room.g, room.losses
     count_p = price.p_rows.shape[0]
     per = 2 if rows.largest else 1
-    first = count_p + price.boxes.shape[0] + per - 1
-    most = first + per * n + neurons * n * min(2, pieces - 1)
-    a_rows = np.zeros((most, size))
-    a_y = np.zeros(most)
-    a_lo = np.zeros(most)
-    a_hi = np.zeros(most)
-    a_kappa = np.zeros(most)
-    seen = np.zeros(n * (pieces - 1) + 1, dtype=np.bool_)
-    network = np.zeros(rows.cuts.shape[3])
-    trial = np.zeros(rows.cuts.shape[3])
-    decided = np.zeros((neurons, cones.cuts.shape[2]))
+    anchors = size if linear else 0
+    first = anchors + count_p + price.boxes.shape[0] + per - 1
     r = cones.cuts.shape[2]
-    u = np.zeros(most)
-    g = np.zeros((price.blocks.shape[0], price.blocks.shape[1]))
-    losses = np.zeros(n)
-    inverse = np.zeros((size, size))
-    parts = np.zeros((neurons + 1, pieces, size))
-    dots = np.zeros((neurons + 1, pieces, 2))
-    full = np.full(n + 2, -1)
-    listed = np.zeros((n + 1, n), dtype=np.bool_)
-    efforts = np.zeros(LISTED)
-    leaders = np.zeros(LISTED, dtype=np.int64)
-    for i in range(count_p):
-        a_rows[i] = price.p_rows[i]
-        a_y[i] = price.p_y[i]
-        a_lo[i] = -np.inf
-        a_hi[i] = np.inf
-        a_kappa[i] = price.p_kappa[i]
-    for i in range(price.boxes.shape[0]):
-        a_rows[count_p + i] = price.boxes[i]
-        a_y[count_p + i] = price.box_rhs[i]
-        a_lo[count_p + i] = -np.inf if price.box_kappa[i] > 0.0 else 0.0
-        a_hi[count_p + i] = price.box_hi[i]
-        a_kappa[count_p + i] = price.box_kappa[i]
-    if rows.largest:
-        put_largest(a_rows, a_lo, a_hi, first - 1)
-
-    for j in range(size):
-        path.lower[0, j, j] = RIDGE
-    path.equal[0, :] = True
     t0 = prefix.shape[0]
-    t = 0
+    t = t0 - t0  # not 0, as whose type numba would compile every function that takes it once more
     nodes = 0
     expanded = False
     while True:
@@ -704,7 +748,8 @@ def search_convex(rows: Rows, cones: Cones, price: Price, frame: Frame, prefix: 
                 full[t] = full[t - 1] if t > 0 else -1
                 if t >= cones.basis and frame.squared:
                     swapped[t] = best_square(t, pieces, penalised, cutoff, rows, cones, frame, path, allowed, piece,
-                                             inverse, parts, dots, full, listed, efforts, leaders)  # fmt: skip
+                                             room.parts, room.dots, full, listed, room.efforts,
+                                             room.leaders)  # fmt: skip
                 elif t >= cones.basis:
                     least = np.inf
                     for i in range(t, n):
@@ -771,19 +816,25 @@ def search_convex(rows: Rows, cones: Cones, price: Price, frame: Frame, prefix: 
                 row[j] += rows.features[k, m, t, j]
         if not entered:
             continue
-        path.lower[t + 1] = path.lower[t]
-        path.q[t + 1] = path.q[t]
+        for j in range(size):
+            for k in range(j + 1):
+                path.lower[t + 1, j, k] = path.lower[t, j, k]
+            path.q[t + 1, j] = path.q[t, j]
+            path.z[t + 1, j] = path.z[t, j]
         path.rss[t + 1] = path.rss[t]
         path.left[t + 1] = min(path.left[t], rows.suffix[t] - 1)
         rest = frame.proven[path.left[t + 1]]
         m = first
+        norm = np.inf
         if frame.squared:
             remains = absorb(path.lower[t + 1], path.q[t + 1], row, rows.y[t])
             path.rss[t + 1] += remains * remains
+            norm = invert(path.lower[t + 1], path.inverse[t + 1])
         else:
             m = put_sample(a_rows, a_y, a_lo, a_hi, a_kappa, first + per * t, row, rows, t)
+            if linear:
+                inherit(t, m - per, per, program)
         path.below[t + 1] = bound
-        path.z[t + 1] = path.z[t]
         path.own[t + 1] = -np.inf
         path.free[t + 1] = -np.inf
         if t < t0 and t + 1 < n:
@@ -791,26 +842,41 @@ def search_convex(rows: Rows, cones: Cones, price: Price, frame: Frame, prefix: 
             expanded = False
             continue
         leaf = t + 1 == n
+        stay = m
         z = path.z[t + 1]
         every = False
         left_over = 0.0 if penalised else rest
         while True:
-            total = put_facets(t + 1, neurons, pieces, every, rows.cuts, chosen, cones, seen, a_rows, a_y, a_lo, a_hi,
-                               a_kappa, m)  # fmt: skip
+            if linear:
+                m = put_kept(t + 1, stay, program, a_rows, a_y, a_lo, a_hi, a_kappa)
+            total = put_facets(t + 1, neurons, pieces, every, rows.cuts, chosen, cones, room.seen, a_rows, a_y, a_lo,
+                               a_hi, a_kappa, m)  # fmt: skip
             found.counts[2] += 1
             status = STUCK
+            known = -np.inf
             if plain:
-                result, value = bounded(size, path.lower[t + 1], path.q[t + 1], path.rss[t + 1], a_rows, a_y, total,
-                                        reach, cutoff - left_over, leaf, z)  # fmt: skip
+                result, value = bounded(path.lower[t + 1], path.inverse[t + 1], norm, path.q[t + 1], path.rss[t + 1],
+                                        a_rows, a_y, total, reach, cutoff - left_over, leaf, z, active)  # fmt: skip
                 if value >= cutoff - left_over:
                     status = CUT
                 elif result == qp.SOLVED:
                     status = KEPT
-                    path.centre[t + 1] = z
-            if status == STUCK or (leaf and status == KEPT):
-                known = value if plain and leaf else -np.inf
-                status, value = minimise(size, path.lower[t + 1], path.q[t + 1], path.rss[t + 1], a_rows, a_y, a_lo,
-                                         a_hi, a_kappa, total, price.blocks, price.nu, price.reach, cutoff - left_over,
+                    for j in range(size):
+                        path.centre[t + 1, j] = z[j]
+                known = value
+            if linear:
+                optimal, value = pivoted(t + 1, stay, total, a_rows, a_y, a_lo, a_hi, a_kappa, price.reach,
+                                         cutoff - left_over, z, program)  # fmt: skip
+                if value >= cutoff - left_over:
+                    status = CUT
+                elif optimal or (not leaf and value > -np.inf):
+                    status = KEPT
+                if value > -np.inf:
+                    known = value
+            if status == STUCK or (plain and leaf and status == KEPT):
+                status, value = minimise(size, path.lower[t + 1], path.q[t + 1], path.rss[t + 1], a_rows[anchors:],
+                                         a_y[anchors:], a_lo[anchors:], a_hi[anchors:], a_kappa[anchors:],
+                                         total - anchors, price.blocks, price.nu, price.reach, cutoff - left_over,
                                          LEAF_GOAL if leaf else NODE_GOAL, z, u, g, path.centre[t + 1])  # fmt: skip
                 value = max(value, known)
             if status == CUT or not leaf or every:
@@ -832,13 +898,15 @@ def search_convex(rows: Rows, cones: Cones, price: Price, frame: Frame, prefix: 
         path.below[t + 1] = max(bound, value + left_over)
         if leaf:
             found.counts[1] += 1
-            network[:size] = z
+            for j in range(size):
+                network[j] = z[j]
             snap(price, network)
             if frame.strict > 0.0:
                 thin = False
                 for k in range(neurons):
                     thin = thin or not inside(n, k, pieces, chosen, cones, frame.strict, decided[k])
-                    network[size + k * r : size + (k + 1) * r] = decided[k]
+                    for j in range(r):
+                        network[size + k * r + j] = decided[k, j]
                 if thin:  # outside of the claim: see docs/cells.md
                     continue
             loss = network_loss(rows, network, losses) + penalty(price, network)
@@ -846,7 +914,8 @@ def search_convex(rows: Rows, cones: Cones, price: Price, frame: Frame, prefix: 
             if loss < found.incumbent[0] and within(price, network, OUTSIDE):
                 found.incumbent[0] = loss
                 found.incumbent[1] = 1.0
-                found.z[:] = network
+                for j in range(network.shape[0]):
+                    found.z[j] = network[j]
                 cutoff = cutoff_of(found, frame)
             if value < cutoff:
                 found.counts[3] += 1

@@ -19,9 +19,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nnspec.engines.cells.form import Form
+from nnspec.engines.cells.form import REACH, Form
 from nnspec.engines.cells.model import CellProblem
-from nnspec.engines.cells.normal import REACH
 from nnspec.engines.cells.options import Options, Rows, assemble
 from nnspec.engines.cells.separation import EMPTY, FOUND, approach, begin
 

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from nnspec.engines.cells.polytope import clip, simplex
-from nnspec.engines.compiled import compiled
+from nnspec.engines.compiled import bare
 
 
 class Cones(NamedTuple):
@@ -40,6 +40,7 @@ class Cones(NamedTuple):
     scratch_v: np.ndarray
     scratch_f: np.ndarray
     values: np.ndarray
+    bits: np.ndarray
     signs: np.ndarray
 
 
@@ -50,11 +51,11 @@ def make_cones(cuts: np.ndarray, eps: np.ndarray, inverse: np.ndarray, fixed: in
     return Cones(
         cuts, eps, inverse, fixed, basis, np.empty((*shape, room, r)), np.empty((*shape, room, r - 1), dtype=np.int32),
         np.zeros(shape, dtype=np.int64), np.zeros((neurons, n + 2), dtype=np.int64), np.empty((room, r)),
-        np.empty((room, r - 1), dtype=np.int32), np.empty(room), np.empty(r),
+        np.empty((room, r - 1), dtype=np.int32), np.empty(room), np.empty(room, dtype=np.uint64), np.empty(r),
     )  # fmt: skip
 
 
-@compiled
+@bare
 def pieces_allowed(t: int, i: int, k: int, pieces: int, strict: float, cones: Cones, allowed: np.ndarray) -> None:
     """Write into allowed[k] whether neuron k can have each piece at sample i, given t pieces before: up to the cut's
     relaxation or, if `strict` > 0, by as much."""
@@ -80,7 +81,18 @@ def pieces_allowed(t: int, i: int, k: int, pieces: int, strict: float, cones: Co
                 allowed[k, m] = False
 
 
-@compiled
+@bare
+def copy_polytope(n: int, vertices: np.ndarray, facets: np.ndarray, new_vertices: np.ndarray, new_facets: np.ndarray
+                  ) -> None:  # fmt: skip
+    """Copy its n vertices."""
+    for v in range(n):
+        for j in range(vertices.shape[1]):
+            new_vertices[v, j] = vertices[v, j]
+        for j in range(facets.shape[1]):
+            new_facets[v, j] = facets[v, j]
+
+
+@bare
 def enter_piece(t: int, i: int, k: int, m: int, pieces: int, chosen: np.ndarray, cones: Cones) -> bool:
     """Give neuron k piece m at sample i, as step t: sets pointer[k, t + 1]; False if nothing is left of the cone.
 
@@ -89,7 +101,8 @@ def enter_piece(t: int, i: int, k: int, m: int, pieces: int, chosen: np.ndarray,
     """
     cuts, eps, vertices, facets, counts, pointer = (
         cones.cuts, cones.eps, cones.vertices, cones.facets, cones.counts, cones.pointer)  # fmt: skip
-    scratch_v, scratch_f, values, signs = cones.scratch_v, cones.scratch_f, cones.values, cones.signs
+    scratch_v, scratch_f, values, bits, signs = (
+        cones.scratch_v, cones.scratch_f, cones.values, cones.bits, cones.signs)  # fmt: skip
     r = cones.inverse.shape[0]
     if t + 1 < cones.basis:
         return True
@@ -105,13 +118,12 @@ def enter_piece(t: int, i: int, k: int, m: int, pieces: int, chosen: np.ndarray,
                     continue  # implied by the first cut
                 sign = 1.0 if chosen[s, k] == 2 else -1.0
                 new = clip(cuts[s, 1], sign, eps[s, 1], r + 2 * s + 1, vertices[k, t + 1, 0], facets[k, t + 1, 0], n,
-                           scratch_v, scratch_f, values)  # fmt: skip
+                           scratch_v, scratch_f, values, bits)  # fmt: skip
                 if new == 0:
                     return False
                 if new > 0:
                     n = new
-                    vertices[k, t + 1, 0, :n] = scratch_v[:n]
-                    facets[k, t + 1, 0, :n] = scratch_f[:n]
+                    copy_polytope(n, scratch_v, scratch_f, vertices[k, t + 1, 0], facets[k, t + 1, 0])
         counts[k, t + 1, 0] = n
         pointer[k, t + 1] = (t + 1) * pieces
         return True
@@ -123,7 +135,7 @@ def enter_piece(t: int, i: int, k: int, m: int, pieces: int, chosen: np.ndarray,
     current = pointer[k, t]
     if m >= 1:
         new = clip(cuts[i, m - 1], 1.0, eps[i, m - 1], r + (pieces - 1) * i + m - 1, source_v, source_f, n,
-                   vertices[k, t + 1, m], facets[k, t + 1, m], values)  # fmt: skip
+                   vertices[k, t + 1, m], facets[k, t + 1, m], values, bits)  # fmt: skip
         if new == 0:
             return False
         if new > 0:
@@ -132,17 +144,15 @@ def enter_piece(t: int, i: int, k: int, m: int, pieces: int, chosen: np.ndarray,
     if m < pieces - 1:
         if current != pointer[k, t]:  # both cuts of a middle piece
             n = counts[k, t + 1, m]
-            scratch_v[:n] = vertices[k, t + 1, m, :n]
-            scratch_f[:n] = facets[k, t + 1, m, :n]
+            copy_polytope(n, vertices[k, t + 1, m], facets[k, t + 1, m], scratch_v, scratch_f)
             new = clip(cuts[i, m], -1.0, eps[i, m], r + (pieces - 1) * i + m, scratch_v, scratch_f, n,
-                       vertices[k, t + 1, m], facets[k, t + 1, m], values)  # fmt: skip
+                       vertices[k, t + 1, m], facets[k, t + 1, m], values, bits)  # fmt: skip
             if new < 0:
-                vertices[k, t + 1, m, :n] = scratch_v[:n]
-                facets[k, t + 1, m, :n] = scratch_f[:n]
+                copy_polytope(n, scratch_v, scratch_f, vertices[k, t + 1, m], facets[k, t + 1, m])
                 new = n
         else:
             new = clip(cuts[i, m], -1.0, eps[i, m], r + (pieces - 1) * i + m, source_v, source_f, n,
-                       vertices[k, t + 1, m], facets[k, t + 1, m], values)  # fmt: skip
+                       vertices[k, t + 1, m], facets[k, t + 1, m], values, bits)  # fmt: skip
         if new == 0:
             return False
         if new > 0:

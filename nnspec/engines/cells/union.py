@@ -1,5 +1,5 @@
 """The best of several restricted problems, each searched for networks below the incumbent of all: supports under limits
-on numbers of weights (see `supports`), and the signs of the output weights in the general search (see `form`).
+on numbers of weights (see `supports`), and the signs of the output weights (see `form`).
 
 The bound of the whole is the least of the restrictions' bounds. Each begins with a local search; then the one with the
 least bound goes on, a subset of the samples at a time, so that the bound of the whole grows and most of them are cut by
@@ -19,15 +19,12 @@ from typing import Any, Protocol
 import numpy as np
 
 from nnspec.engines.cells.checkpoint import Saved, save, values_of
-from nnspec.engines.cells.claims import PartProof, plain_proof, raw_proofs
-from nnspec.engines.cells.convex import ConvexSearch
+from nnspec.engines.cells.claims import PartProof, raw_proofs
+from nnspec.engines.cells.dolls import ConvexSearch
 from nnspec.engines.cells.driver import Search, State, Stopped
 from nnspec.engines.cells.duplicates import Merged, merge
-from nnspec.engines.cells.fewest import ErrorsPart
-from nnspec.engines.cells.fewest import parts as errors_parts
-from nnspec.engines.cells.form import Form, make, sign_vectors
+from nnspec.engines.cells.form import REACH, Form, make, sign_vectors
 from nnspec.engines.cells.model import CellProblem
-from nnspec.engines.cells.normal import REACH, Normal, denormalise, normalise
 from nnspec.engines.cells.supports import Support, restrict
 from nnspec.engines.interface import Limits, OnProgress, Outcome, Progress, Status
 from nnspec.problem.evaluate import objective
@@ -61,40 +58,8 @@ class Part(Protocol):
 
 
 @dataclass(eq=False)
-class SupportPart:
-    """The networks with a support, for the losses with kernels of their own."""
-
-    cells: CellProblem
-    normal: Normal
-    search: Search
-    support: Support
-    bound: float = -np.inf
-
-    @property
-    def unit(self) -> float:
-        return self.cells.scale * self.normal.unit_loss
-
-    def value(self, loss: float) -> float:
-        return self.cells.offset + self.unit * loss
-
-    def loss(self, value: float) -> float:
-        return (value - self.cells.offset) / self.unit
-
-    def point(self, state: State) -> Point | None:
-        if state.best is None:
-            return None
-        return self.cells.point(*denormalise(self.normal, self.cells, state.best, state.best_signs))
-
-    def take(self, point: Point, value: float) -> None:
-        """Local search is quicker than to tell what a network means for each support."""
-
-    def proof(self) -> PartProof:
-        return plain_proof(self.search.state, int(self.support.used.sum()), self.normal.unit_loss, self.support)
-
-
-@dataclass(eq=False)
 class SignPart:
-    """The networks of the general search with fixed signs of the output weights."""
+    """The networks with fixed signs of the output weights."""
 
     form: Form
     search: Search
@@ -123,7 +88,7 @@ class SignPart:
 
 
 def parts_of(cells: CellProblem, limits: Limits, began: float, stop: threading.Event | None) -> list[Part]:
-    """A part for each support, in the general search one for each support and choice of signs.
+    """A part for each support and choice of signs; for the fewest errors see `fewest`.
 
     Duplicates are merged first where that is possible.
     """
@@ -134,19 +99,16 @@ def parts_of(cells: CellProblem, limits: Limits, began: float, stop: threading.E
     for support in cells.supports or (None,):
         problem = cells if support is None else restrict(cells, support)
         if cells.kind == "errors":
+            from nnspec.engines.cells.fewest import parts as errors_parts  # compiled code that others need not load
+
             found = errors_parts(cells, problem, 0.99 * limits.gap, GAP_ABSOLUTE, threads, limits.seed, options)
             parts += [replace(part, support=support) for part in found]
-        elif cells.general:
+        else:
             merged = merge(problem)
             for signs in sign_vectors(problem):
                 form = make(merged.problem, signs)
                 parts.append(SignPart(form, ConvexSearch(form, 0.99 * limits.gap, ABSOLUTE / form.unit, threads,
                                                          limits.seed, **options), merged, support))  # fmt: skip
-        elif support is not None:
-            normal = normalise(problem)
-            absolute = ABSOLUTE / (problem.scale * normal.unit_loss)
-            parts.append(SupportPart(problem, normal, Search(normal, problem.neurons, 0.99 * limits.gap, absolute,
-                                                             threads, limits.seed, **options), support))  # fmt: skip
     return parts
 
 
@@ -173,7 +135,7 @@ class Union:
     def proofs(self) -> list[PartProof]:
         """What was proven of each part."""
         found = [part.proof() for part in self.parts]
-        if len(found) > 1 and all(isinstance(part, ErrorsPart) and part.table is not None for part in self.parts):
+        if len(found) > 1 and all(getattr(part, "table", None) is not None for part in self.parts):
             # tables are no parts of their own for the verifier, and each has its own subsets
             least = min(max((value for _, value in p.values), default=0.0) for p in found)
             samples = list(range(len(self.cells.y)))

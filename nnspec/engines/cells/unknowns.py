@@ -1,4 +1,4 @@
-"""The unknowns z of the general search, and each neuron's own ones as linear forms of them.
+"""The unknowns z of the search, and each neuron's own ones as linear forms of them.
 
 *Boxes.* A homogeneous neuron with boxes that contain 0 is |v| (w, b) alone (T1, see `model`). Other boxes are kept by
 one more unknown v >= 0, the size of its output weight: with theta = v (w, b),

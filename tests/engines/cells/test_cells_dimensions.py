@@ -77,8 +77,7 @@ def test_polytopes_without_room_lose_nothing(kind: str, monkeypatch: pytest.Monk
     p = training(x, y, 1, "relu", kind)
     found = []
     for room in (7, 400):
-        monkeypatch.setattr("nnspec.engines.cells.driver.polytope_room", lambda r, room=room: room)
-        monkeypatch.setattr("nnspec.engines.cells.convex.polytope_room", lambda r, room=room: room)
+        monkeypatch.setattr("nnspec.engines.cells.dolls.polytope_room", lambda r, room=room: room)
         out = CellsEngine().solve(p, Limits(threads=1))
         assert out.status is Status.OPTIMAL
         found.append(out)

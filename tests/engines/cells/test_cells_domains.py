@@ -155,9 +155,10 @@ def test_the_origin_is_no_direction() -> None:
 
 def test_the_usual_boxes_need_no_further_unknowns() -> None:
     x, y = teacher(6)
-    assert not recognise(training(x, y, 2, kind="sae", weights=1.0, outputs=2.0)).general
-    assert not recognise(boxed(training(x, y, 2, kind="sae"), w=(0.0, 1.0), v=(0.0, 2.0), c=(1.0, 2.0))).general
-    assert recognise(boxed(training(x, y, 2, kind="sae"), w=(0.1, 1.0))).general
+    for usual in (training(x, y, 2, kind="sae", weights=1.0, outputs=2.0),
+                  boxed(training(x, y, 2, kind="sae"), w=(0.0, 1.0), v=(0.0, 2.0), c=(1.0, 2.0))):  # fmt: skip
+        assert make(recognise(usual), (1, 1)).size == 7
+    assert make(recognise(boxed(training(x, y, 2, kind="sae"), w=(0.1, 1.0))), (1, 1)).size == 9
 
 
 def decayed_problem(seed: int) -> Problem:

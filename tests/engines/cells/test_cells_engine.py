@@ -120,16 +120,16 @@ def test_limits_and_stop_keep_incumbent_and_a_valid_bound() -> None:
 
 @pytest.mark.parametrize("kind", ["sse", "sae"])
 def test_local_search_ends_between_starts(kind: str) -> None:
-    from nnspec.engines.cells.kernels import kernel_for
+    from nnspec.engines.cells.convex import Convex
+    from nnspec.engines.cells.form import make
     from nnspec.engines.cells.model import recognise
-    from nnspec.engines.cells.normal import normalise
 
-    normal = normalise(recognise(training(*teacher(20), 2, kind=kind)))
+    form = make(recognise(training(*teacher(20), 2, kind=kind)), (1, -1))
     everything = np.arange(20)
-    stopped, whole = (kernel_for(normal, 2, np.array([c])) for c in (1, 0))
-    none = whole.improve(everything, None, 0, 0, 0)[0]
-    assert stopped.improve(everything, None, 0, 50, 0)[0] == none
-    assert whole.improve(everything, None, 0, 50, 0)[0] < none
+    stopped, whole = (Convex(form, np.array([c])) for c in (1, 0))
+    none = whole.improve(everything, None, 0, 0)[0]
+    assert stopped.improve(everything, None, 50, 0)[0] == none
+    assert whole.improve(everything, None, 50, 0)[0] < none
 
 
 def test_memory_limit_is_kept_or_reported() -> None:
@@ -210,7 +210,7 @@ def test_accepts_needs_no_compiler() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "decay", "samples", "step"), [("sse", 0.0, 45, 1500), ("sae", 0.0, 24, 2500), ("sse", 0.02, 16, 2500)]
+    ("kind", "decay", "samples", "step"), [("sse", 0.0, 45, 1000), ("sae", 0.0, 24, 800), ("sse", 0.02, 16, 500)]
 )
 def test_resume_from_a_checkpoint_ends_like_one_run(
     tmp_path, kind: str, decay: float, samples: int, step: int

@@ -172,7 +172,7 @@ def test_dominance_loses_nothing(activation: str, monkeypatch: pytest.MonkeyPatc
             part.search.errors = replace(part.search.errors, options=part.search.options)
         return parts
 
-    monkeypatch.setattr("nnspec.engines.cells.union.errors_parts", plain)
+    monkeypatch.setattr("nnspec.engines.cells.fewest.parts", plain)
     out = solved(p)
     assert out.objective == known.objective
     assert out.nodes > ordered.nodes

@@ -321,3 +321,12 @@ def test_hardtanh_without_boxes_is_no_worse_than_with() -> None:
     assert free.objective <= boxed.objective + 1e-9
     # (w, b, v) and (-w, -b, -v) are the same network: b >= 0 loses nothing
     assert half.objective == pytest.approx(boxed.objective, rel=1e-5)
+
+
+def test_a_number_that_is_none_is_no_loss() -> None:
+    """An iterate that is not a number must not pass for a network without loss."""
+    from nnspec.engines.cells.interior import row_value
+
+    for lo, hi, kappa in ((0.0, 1.0, 0.0), (-1.0, 1.0, 0.0), (-np.inf, np.inf, 0.5)):
+        assert row_value(np.nan, lo, hi, kappa) == np.inf
+        assert row_value(0.0, lo, hi, kappa) == 0.0

@@ -192,13 +192,12 @@ LEAST = {
 
 @pytest.mark.parametrize("name", list(LEAST))
 def test_fewest_weights_in_steps(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from nnspec.engines.cells import convex, driver, least
+    from nnspec.engines.cells import dolls, least
 
     p = LEAST[name]
     whole = ENGINE.solve(p, Limits(threads=1))
-    monkeypatch.setattr(driver, "FIRST_BUDGET", 100)  # of the general search a SLOWER-th
-    monkeypatch.setattr(driver, "BUDGET_NODES", 300)
-    monkeypatch.setattr(convex, "SLOWER", 20)
+    monkeypatch.setattr(dolls, "FIRST_BUDGET", 5)
+    monkeypatch.setattr(dolls, "BUDGET", 15)
     tried: list[int] = []
     try_out = least.Least.try_out
     monkeypatch.setattr(least.Least, "try_out", lambda self, s: tried.append(s) or try_out(self, s))

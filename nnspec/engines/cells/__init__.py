@@ -98,7 +98,7 @@ def _about(problem: Problem) -> dict[str, object]:
 def _write_least(path: str | Path, problem: Problem, cells: CellProblem, least: Least, out: Outcome) -> Outcome:
     from nnspec.engines.cells.evidence import Unwritten, write_least
 
-    network = None if out.point is None else cells.values(out.point)
+    network = None if out.point is None else (cells.untied or cells).values(out.point)
     bound = None if out.point is None else out.bound
     try:
         parts = [part for own in least.proofs.values() for part in own]

@@ -47,8 +47,10 @@ class Duals:
         self.orbits, self.free = prover.bounds.orbits, [np.array(f) for f in prover.bounds.free]
         self.threshold, self.tanh = t.activation in THRESHOLD, t.activation == "hardtanh"
         self.largest, self.squares = t.kind == "max_error", t.loss.beta != 0
-        self.constant = prover.bounds.constant and (t.c_lo is None or t.c_lo != t.c_hi)  # c is an unknown
-        self.unit, self.level = float(t.unit) / REACH, float(t.level) if prover.bounds.constant else 0.0
+        low, high = prover.bounds.c_range
+        self.constant = low is None or low != high  # c is an unknown
+        self.unit, self.level = float(t.unit) / REACH, float(t.level) if low is None or low != high else float(low)
+        self.decays = prover.bounds.constant_decay > 0 and self.constant  # c does
         self.tall = [t.activation in HOMOGENEOUS and orbit.apart for orbit in self.orbits]  # |n| is one besides
         self.shift, self.width = np.array([float(v) for v in t.shift]), np.array([float(v) for v in t.width])
         self.errors = t.kind == "errors"  # certificates are those of a hinge, with all samples alike
@@ -200,7 +202,6 @@ class Duals:
         rows: list[np.ndarray] = []
         rhs: list[float] = []
         equal: list[bool] = []
-        cells = self.cells
 
         def bound(form: np.ndarray, low: float, high: float) -> None:
             norm = float(np.linalg.norm(form))
@@ -235,7 +236,8 @@ class Duals:
         if self.c >= 0:
             form = np.zeros(self.size)
             form[self.c] = self.unit
-            bound(form, cells.c_lo - self.level, cells.c_hi - self.level)
+            low, high = _ends(*self.prover.bounds.c_range)
+            bound(form, low - self.level, high - self.level)
         return np.array(rows).reshape(-1, self.size), np.array(rhs), np.array(equal, dtype=bool)
 
     def penalty(self) -> tuple[list[np.ndarray], list[float], list[tuple[np.ndarray, float, float]]]:
@@ -257,7 +259,7 @@ class Duals:
             size = max(float(np.abs(block).max()), 1e-300)
             blocks.append(block / size)
             nu.append(2.0 * np.sqrt(output) * size / self.scale)
-        if decay.constant > 0 and self.c >= 0:
+        if self.decays:
             row = np.zeros(self.size)
             row[self.c] = -1.0
             rows.append((row, self.level / self.unit, 0.5 * self.scale / (decay.constant * self.unit**2)))
@@ -309,7 +311,8 @@ class Duals:
         m = len(goals)
         norms = np.array(blocks).reshape(len(blocks), -1 if blocks else 1, self.size)
         wanted = need / self.scale
-        if with_penalty and self.cells.decay is not None and self.c < 0:  # of an output bias that is fixed
+        if with_penalty and self.prover.bounds.constant_decay and self.c < 0:  # of an output bias that is fixed
+            assert self.cells.decay is not None
             wanted -= self.cells.decay.constant * self.level**2 / self.scale
         lower, q, rho = 1e-9 * np.eye(self.size), zeros(self.size), np.array(nu, dtype=float)
         z, u, g = zeros(self.size), zeros(m), zeros(norms.shape[:2])
@@ -427,7 +430,7 @@ class Duals:
                 if square > output * (1.0 - 1e-14):
                     one *= np.sqrt(output / square) * (1.0 - 1e-14)
             neurons.append([float(v) for v in one])
-        if decay.constant > 0 and self.c >= 0:
+        if self.decays:
             constant = float(0.5 * self.scale / (decay.constant * self.unit) * values.pop(0))
         return [neurons, constant]
 

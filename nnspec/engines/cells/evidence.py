@@ -25,10 +25,11 @@ from nnspec.engines.cells.neurons import THRESHOLD
 from nnspec.engines.cells.proof import halfplanes
 from nnspec.engines.cells.proof.bounds import Signs
 from nnspec.engines.cells.proof.exact import nonnegative_dependence
-from nnspec.engines.cells.proof.statement import KEPT, VERSION, digest, load, prover_of, support_of, used_orbits
+from nnspec.engines.cells.proof.statement import KEPT, VERSION, digest, left_by, load, prover_of, support_of
 from nnspec.engines.cells.proof.training import Training, read
 from nnspec.engines.cells.proof.tree import Path as NodePath
 from nnspec.engines.cells.proof.tree import Prover
+from nnspec.engines.cells.supports import indicator
 
 SLACK = 1e-7
 """Relative amount by which the written claims stay below the engine's, so that exact re-checking has room."""
@@ -284,8 +285,6 @@ def _counted(cells: CellProblem) -> None:
     """Raises Unwritten for numbers of weights, and penalties, that the verifier does not know."""
     if cells.decay is not None and any(cells.unscaled(k) for k in range(cells.neurons)):
         raise Unwritten("weight decay with boxes without 0 has none yet")
-    if cells.supports and (cells.activation.kind in THRESHOLD or cells.ties is not None or np.any(cells.apart)):
-        raise Unwritten("numbers of weights have none yet with boxes without 0, ties, or step and sign neurons")
 
 
 def join(path: str | Path, cases: list[Path]) -> float:
@@ -334,6 +333,16 @@ def _below(value: Fraction) -> float:
     return near if Fraction(near) <= value else float(np.nextafter(near, -np.inf))
 
 
+def _signs(training: Training, used: list[int], signs: list[tuple[int, ...]]) -> list[list[int]]:
+    """The signs of the orbits that are used, from those of all orbits or of these (or of one that stands for none)."""
+    if training.activation in THRESHOLD:
+        return [[1] * len(used)]
+    found = [tuple(v[o] for o in used) if len(v) == len(training.orbits) else v[: len(used)] for v in signs]
+    if any(len(v) != len(used) for v in found):
+        raise Unwritten("a support has other neurons for the verifier")
+    return [list(v) for v in dict.fromkeys(found)]
+
+
 def _parts(training: Training, cells: CellProblem, parts: list[PartProof], strict: float
            ) -> tuple[list[dict[str, Any]], Fraction]:  # fmt: skip
     budget, written, bounds = [NODES], [], []
@@ -343,10 +352,11 @@ def _parts(training: Training, cells: CellProblem, parts: list[PartProof], stric
         s = part.support
         entry: dict[str, Any] = {"support": None, "signs": part.signs, "statements": []}
         if s is not None:
-            entry["support"] = {"hidden": s.hidden.tolist(), "constant": bool(s.constant), "price": float(s.price)}
+            w, v, c = (cells.untied or cells).values(indicator(cells, s.hidden, s.used, s.constant))
+            entry["support"] = {"hidden": (w != 0.0).tolist(), "outputs": (v != 0.0).tolist(), "constant": c != 0.0,
+                                "price": float(s.price)}  # fmt: skip
         support = support_of(training, entry)
-        if s is None:  # what can only be 0 has no signs
-            entry["signs"] = [[v[o] for o in used_orbits(training, support)[0]] for v in part.signs]
+        entry["signs"] = _signs(training, left_by(training, support).used, part.signs)
         prover = prover_of(training, support, [tuple(v) for v in entry["signs"]], Fraction(strict))
         writer = TreeWriter(prover, Duals(cells, prover), budget)
         best = Fraction(0)

@@ -140,7 +140,7 @@ def supports(problem: Problem, cells: CellProblem, prices: list[tuple[float, ex.
     for chosen in rows:
         hidden, used = np.array(chosen, dtype=bool)[:, :-1], np.array(chosen, dtype=bool)[:, -1]
         for constant in constants:
-            point = _indicator(cells, hidden, used, constant)
+            point = indicator(cells, hidden, used, constant)
             if _within(problem, cells.network, (cells.hidden, cells.output), point):
                 price = sum(c * size(problem, point, e) for c, e in prices if isinstance(e, ex.Size))
                 found.append((price, _bits(hidden[free], used, constant), Support(hidden, used, constant, price)))
@@ -183,7 +183,8 @@ def _sizes(e: ex.Expression) -> list[ex.Expression]:
     return [a for side in (e.left, e.right) for _, a in ex.linear_terms(side)[1]]
 
 
-def _indicator(cells: CellProblem, hidden: np.ndarray, used: np.ndarray, constant: bool) -> Point:
+def indicator(cells: CellProblem, hidden: np.ndarray, used: np.ndarray, constant: bool) -> Point:
+    """The point that is 1 on a support."""
     return replace(cells, c_lo=0.0, c_hi=1.0).assembled(used * 1.0, hidden * 1.0, 1.0 * constant)
 
 

@@ -8,6 +8,7 @@ the incumbent of another one.
 
 from __future__ import annotations
 
+import itertools
 import os
 import threading
 import time
@@ -137,9 +138,12 @@ class Union:
         found = [part.proof() for part in self.parts]
         if len(found) > 1 and all(getattr(part, "table", None) is not None for part in self.parts):
             # tables are no parts of their own for the verifier, and each has its own subsets
-            least = min(max((value for _, value in p.values), default=0.0) for p in found)
-            samples = list(range(len(self.cells.y)))
-            return [PartProof(found[0].signs, samples, [(len(samples), least)])]
+            samples, whole = list(range(len(self.cells.y))), []
+            for _, own in itertools.groupby(found, key=lambda p: id(p.support)):
+                same = list(own)
+                least = min(max((value for _, value in p.values), default=0.0) for p in same)
+                whole.append(PartProof(same[0].signs, samples, [(len(samples), least)], same[0].support))
+            return whole
         return found
 
     def consider(self, point: Point) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -131,10 +130,3 @@ def test_limits_on_tied_weights() -> None:
         assert case.tied.holds(out.point)
         assert not violations(case.plain, out.point)
         assert recognise(case.plain).supports
-
-
-def test_no_evidence_yet(tmp_path: Path) -> None:
-    p = counted(boxed(training(*teacher(5), 1), w=(0.5, 1.0), v=(-1.0, 1.0)), {"neurons": 0})
-    out = CellsEngine(evidence=tmp_path / "e.gz").solve(p, Limits(threads=1))
-    assert out.status is Status.OPTIMAL
-    assert "none yet" in out.messages[0]

@@ -4,7 +4,6 @@ one."""
 from __future__ import annotations
 
 import itertools
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -103,9 +102,7 @@ def test_prices_that_are_no_multiple_of_an_error() -> None:
     assert out.objective == pytest.approx(1.0)
 
 
-def test_what_is_not_counted(tmp_path: Path) -> None:
+def test_what_is_not_counted() -> None:
     p = training(*teacher(6), 2, "step")
     assert "different inputs" in ENGINE.accepts(counted(p, {"h": 3}))
     assert len(recognise(counted(p, {"neurons": 1})).supports) == 1
-    out = CellsEngine(evidence=tmp_path / "e.gz").solve(counted(p, {"neurons": 1}), Limits(threads=1))
-    assert "none yet" in out.messages[0]

@@ -291,8 +291,8 @@ def test_any_certificate_is_a_bound(seed: int) -> None:
     pieces = (hidden >= -1).astype(int) + (hidden >= 1) if activation == "hardtanh" else (hidden >= 0).astype(int)
     path = [(i, tuple(int(m) for m in pieces[:, i])) for i in r.permutation(6)]
     signs = tuple(1 if s >= 0 else -1 for s in v)
-    bounds = Bounds(t, [0, 1], [[True] * 3] * 2, True)
-    value, _, _ = exact_objective(t, {"hidden": w.tolist(), "v": v.tolist(), "c": c})
+    bounds = Bounds(t, [0, 1], [[True] * 3] * 2, [(t.c_lo, t.c_hi)], True)
+    value, *_ = exact_objective(t, {"hidden": w.tolist(), "v": v.tolist(), "c": c})
     assert float(value) == pytest.approx(objective(p, cells.threshold_network(w, v, c) if activation in ACTIVATIONS[4:]
                                                    else cells.assembled(v, w, c)), rel=1e-9)  # fmt: skip
     for size in (0.01, 0.1, 1.0):

@@ -31,6 +31,10 @@ from nnspec.problem.problem import Point, Tie
 from nnspec.symmetry import expand
 
 
+def everything(neurons: int) -> Support:
+    return Support([[True] * 3] * neurons, [True] * neurons, True, Fraction(0))
+
+
 def written(case, path: Path) -> bool:  # type: ignore[no-untyped-def]
     """Solve a case, write and verify; whether the solve was finished."""
     out = CellsEngine(evidence=path).solve(case.plain, Limits(threads=1))
@@ -74,7 +78,7 @@ def test_equal_orbits_change_places(tmp_path: Path) -> None:
     p = enforced(training(x, y, 4, weights=2.0, biases=2.0, outputs=1.0), SWAP)
     case = next(c for c in expand(p) if c.label == "f.h in orbits of 2 (twice)")
     problem = read(writer.problem_of(recognise(case.plain)))
-    whole = Support([[True] * 3] * 4, True, Fraction(0))
+    whole = everything(4)
     both = prover_of(problem, whole, [(1, 1), (-1, 1), (1, -1)], Fraction(0))
     assert [o.members for o in problem.orbits] == [(0, 1), (2, 3)]
     pairs = list(itertools.product((0, 1), repeat=2))
@@ -90,7 +94,7 @@ def test_an_orbit_that_changes_its_signs() -> None:
     x, y = teacher(5)
     for case in expand(enforced(training(x, y, 2, "abs", bias=False, weights=1.0), SWAP)):
         problem = read(writer.problem_of(recognise(case.plain)))
-        prover = prover_of(problem, Support([[True] * 3] * 2, True, Fraction(0)), [(1,) * len(problem.orbits)],
+        prover = prover_of(problem, everything(2), [(1,) * len(problem.orbits)],
                            Fraction(0))  # fmt: skip
         heads = [place.start for place in prover.place]
         assert all(all(choice[k] == 1 for k in heads) for choice in prover.choices([]))
@@ -125,10 +129,10 @@ def test_any_certificate_is_a_bound(seed: int) -> None:
     values = [w[:, :-1], *([w[:, -1]] if problem.biased else []), v[None], np.array([c])]
     point = Point({q.name: value for q, value in zip(case.plain.free_parameters(), values, strict=True)}, {})
     assert case.tied.holds(point)
-    value, _, _ = exact_objective(problem, {"hidden": w.tolist(), "v": v.tolist(), "c": c})
+    value, *_ = exact_objective(problem, {"hidden": w.tolist(), "v": v.tolist(), "c": c})
     assert float(value) == pytest.approx(objective(case.plain, point), rel=1e-9)
     signs = tuple(1 if v[o.members[0]] >= 0 else -1 for o in problem.orbits)
-    prover = prover_of(problem, Support([[True] * 3] * 3, True, Fraction(0)), [], Fraction(0))
+    prover = prover_of(problem, everything(3), [], Fraction(0))
     if len(prover.bounds.orbits) < len(problem.orbits):
         signs = tuple(s for o, s in enumerate(signs) if o in prover.bounds.used)
     order = [problem.orbits[prover.bounds.used[o]].members[m] for o, m in prover.bounds.neurons]
@@ -256,12 +260,12 @@ def test_steps_of_another_orbit_show_nothing() -> None:
     """Opposite sides of one sample in two neurons that share nothing."""
     x, y = teacher(4)
     problem = read(writer.problem_of(recognise(training(x, y, 2))))
-    prover = prover_of(problem, Support([[True] * 3] * 2, True, Fraction(0)), [(1, 1)], Fraction(0))
+    prover = prover_of(problem, everything(2), [(1, 1)], Fraction(0))
     with pytest.raises(EvidenceError, match="another orbit"):
         prover.empty([(0, (1, 0))], 0, [[0, 0], [0, 0, 1]], None)
     same = [[e % 3, 1] for e in range(6)] + [[6, 1], [6, 1], [8, 1]]
     tied = {**writer.problem_of(recognise(training(x, y, 2))), "ties": same}
-    prover = prover_of(read(tied), Support([[True] * 3] * 2, True, Fraction(0)), [(1,)], Fraction(0))
+    prover = prover_of(read(tied), everything(2), [(1,)], Fraction(0))
     prover.empty([(0, (1, 0))], 0, [[0, 0], [0, 0, 1]], None)
 
 

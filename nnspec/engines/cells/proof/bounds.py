@@ -28,7 +28,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from nnspec.engines.cells.proof.exact import EvidenceError, exponent, integer, integers, number
-from nnspec.engines.cells.proof.orbits import Orbit
+from nnspec.engines.cells.proof.orbits import Limit, Orbit
 from nnspec.engines.cells.proof.training import HOMOGENEOUS, THRESHOLD, Training
 
 Signs = tuple[int, ...]
@@ -39,12 +39,18 @@ Choice = tuple[int, ...] | None  # a piece for each neuron; none for a sample th
 class Bounds:
     """The tables of a Training as integers times 2^-e, for some of its orbits, with smaller boxes of a support.
 
-    used: the positions of these orbits; free (one row each): which entries of t may be nonzero; constant: whether c
-    may be. neurons: the orbit (among those used) and the member of each neuron.
+    used: the positions of these orbits; free (one row each): which entries of t may be nonzero; constants: ranges whose
+    sum is the last unknown, the output bias among them if own. neurons: the orbit (among those used) and the member of
+    each neuron.
     """
 
-    def __init__(self, problem: Training, used: list[int], free: list[list[bool]], constant: bool) -> None:
-        self.problem, self.used, self.free, self.constant = problem, used, free, constant
+    def __init__(self, problem: Training, used: list[int], free: list[list[bool]],
+                 constants: list[tuple[Limit, Limit]], own: bool) -> None:  # fmt: skip
+        self.problem, self.used, self.free = problem, used, free
+        lows, highs = ([pair[s] for pair in constants] for s in (0, 1))
+        self.c_range = tuple(None if None in ends else sum((v for v in ends if v is not None), Fraction(0))
+                             for ends in (lows, highs))  # fmt: skip
+        decays = problem.constant_decay if own and len(constants) == 1 else Fraction(0)  # no square of a sum
         self.orbits = [problem.orbits[o] for o in used]
         self.neurons = [(o, m) for o, orbit in enumerate(self.orbits) for m in range(len(orbit.members))]
         self.fold = [self._fold(self.orbits[o], m) for o, m in self.neurons]
@@ -53,19 +59,19 @@ class Bounds:
         step = [alpha * w * f for w, f in zip(weights, problem.factor, strict=True)]
         features = [[[step[i] * v for v in problem.feature(m, i)] for i in range(n)] for m in range(problem.pieces)]
         cuts = [[problem.cut(c, i) for i in range(n)] for c in range(problem.pieces - 1)]
-        bias = step if problem.output_bias else [Fraction(0)] * n
+        bias = step
         gain = [alpha * w * t for w, t in zip(weights, problem.target, strict=True)]
         square = [beta * w for w in weights]
-        decays = [[*orbit.hidden_decay, orbit.output_decay] for orbit in self.orbits]
+        penalties = [[*orbit.hidden_decay, orbit.output_decay] for orbit in self.orbits]
         self.boxes = [{s: self._box(orbit, row, s) for s in (1, -1)}
                       for orbit, row in zip(self.orbits, free, strict=True)]  # fmt: skip
-        c_lo, c_hi = (problem.c_lo, problem.c_hi) if constant else (Fraction(0), Fraction(0))
+        c_lo, c_hi = self.c_range
         level, unit = problem.level, problem.unit
         c_box = (min(level, c_hi or level) - unit if c_lo is None else c_lo,
                  max(level, c_lo or level) + unit if c_hi is None else c_hi)  # fmt: skip
         flat = [v for table in (features, cuts) for piece in table for row in piece for v in row]
-        flat += [v for row in decays for v in row]
-        flat += [*bias, *gain, *square, problem.constant_decay, *c_box, *problem.shift, *problem.reach]
+        flat += [v for row in penalties for v in row]
+        flat += [*bias, *gain, *square, decays, *c_box, *problem.shift, *problem.reach]
         flat += [v for sides in self.boxes for box in sides.values() for v in box.all()]
         self.e = e = exponent(flat)
 
@@ -74,8 +80,8 @@ class Bounds:
 
         self.features, self.cuts = table(features), table(cuts)
         self.bias, self.gain, self.square = ([integer(v, e) for v in a] for a in (bias, gain, square))
-        self.decays = [[integer(v, e) for v in row] for row in decays]  # of (w, b), then of v
-        self.constant_decay = integer(problem.constant_decay, e)
+        self.decays = [[integer(v, e) for v in row] for row in penalties]  # of (w, b), then of v
+        self.constant_decay = integer(decays, e)
         self.c_box = (integer(c_box[0], e), integer(c_box[1], e))
         self.shift, self.reach = ([integer(v, e) for v in a] for a in (problem.shift, problem.reach))
         self.intervals = [{s: box.integers(e) for s, box in sides.items()} for sides in self.boxes]

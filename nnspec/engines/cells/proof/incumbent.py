@@ -31,8 +31,9 @@ def output(problem: Training, hidden: list[list[Fraction]], v: list[Fraction], c
     return total
 
 
-def objective(problem: Training, network: dict) -> tuple[Fraction, list[list[bool]], bool]:  # type: ignore[type-arg]
-    """(objective without the price of a support, which of (w, b) of each neuron it needs, whether c is nonzero)."""
+def objective(problem: Training, network: dict) -> tuple[Fraction, list[list[bool]], list[bool], bool]:  # type: ignore[type-arg]
+    """(objective without the price of a support; which of (w, b) and of the output weights of all neurons are nonzero,
+    and whether c is)."""
     hidden, v, c = [numbers(r) for r in network["hidden"]], numbers(network["v"]), number(network["c"])
     if len(hidden) != problem.neurons or len(v) != problem.neurons or any(len(r) != problem.columns for r in hidden):
         raise EvidenceError("the network has another shape than the problem")
@@ -53,7 +54,7 @@ def objective(problem: Training, network: dict) -> tuple[Fraction, list[list[boo
         total += problem.output_decay[k] * v[k] * v[k]
     total += problem.constant_decay * c * c
     needs = [[e != 0 for e in row] for row in hidden]
-    return problem.offset + problem.scale * total, needs, c != 0
+    return problem.offset + problem.scale * total, needs, [e != 0 for e in v], c != 0
 
 
 def _inside(value: Fraction, low: Limit, high: Limit) -> bool:

@@ -74,8 +74,7 @@ class Orbit:
     @property
     def apart(self) -> bool:
         """Whether a box does not contain 0."""
-        limits = [*zip(self.lo, self.hi, strict=True), (self.out_lo, self.out_hi)]
-        return any((a is not None and a > 0) or (b is not None and b < 0) for a, b in limits)
+        return any(away(*box) for box in (*zip(self.lo, self.hi, strict=True), (self.out_lo, self.out_hi)))
 
     def alike(self, other: Orbit) -> bool:
         """Whether two orbits may change places: the same ties, boxes and penalties."""
@@ -88,6 +87,16 @@ class Orbit:
         if s < 0:
             low, high = None if high is None else -high, None if low is None else -low
         return max(Fraction(0), low or Fraction(0)), None if high is None else max(Fraction(0), high)
+
+
+def away(low: Limit, high: Limit) -> bool:
+    """Whether an interval does not contain 0."""
+    return (low is not None and low > 0) or (high is not None and high < 0)
+
+
+def nothing(low: Limit, high: Limit) -> bool:
+    """Whether an interval is 0 alone."""
+    return low == high == 0
 
 
 def _opposite(a: Limit, b: Limit) -> bool:

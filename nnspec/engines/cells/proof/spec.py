@@ -6,7 +6,8 @@ Problem makes it another one. Objective and constraints are also judged at the f
 
 Limits on numbers of weights: every set of nonzero weights that the spec allows, by the judge's own counts, must lie in
 a support of the file that costs no more. As all counts have coefficients >= 0, sets in which a neuron has hidden
-weights or an output weight alone need not be looked at: without them the network is the same and no count is larger.
+weights or (but for step and sign) an output weight alone need not be looked at: without them the network is the same
+and no count is larger. Weights whose boxes do not contain 0 are in every set, tied ones are nonzero together.
 
 Fewest weights under a limit of the loss: the file's formula is loss - limit, read from the constraint, and every set
 that costs less than the bound must lie in one of its supports, all of which are above the limit.
@@ -25,9 +26,9 @@ import numpy as np
 
 from nnspec.engines.cells.proof import incumbent
 from nnspec.engines.cells.proof.exact import EvidenceError, number
-from nnspec.engines.cells.proof.orbits import Entries, entries_of
-from nnspec.engines.cells.proof.statement import Support, support_of
-from nnspec.engines.cells.proof.training import Training, read
+from nnspec.engines.cells.proof.orbits import Entries, Orbit, away, entries_of, nothing
+from nnspec.engines.cells.proof.statement import Support, bits, support_of
+from nnspec.engines.cells.proof.training import THRESHOLD, Training, read
 from nnspec.problem import evaluate, losses
 from nnspec.problem import expression as ex
 from nnspec.problem.network import Layer, Network, Parameter
@@ -272,27 +273,28 @@ def _supports(file: Training, problem: Problem, asked: _Asked, chain: tuple[Laye
     sizes = [t for c in asked.limits for side in (c.expression.left, c.expression.right)  # type: ignore[attr-defined]
              for _, t in ex.linear_terms(side)[1]] + [t for _, t in asked.prices]  # fmt: skip
     budgets = [(None, network.l0), *((layer.name, layer.l0) for layer in network.layers)]
-    count, columns = file.neurons, file.columns
-    movable = [[j for j in range(columns) if file.lo[k][j] != 0 or file.hi[k][j] != 0] for k in range(count)]
+    sets = [_sets(file, orbit) for orbit in file.orbits]
+    constants = [on for on in (True, False) if not (nothing if on else away)(file.c_lo, file.c_hi)]
     if not asked.least and not sizes and all(b is None for _, b in budgets):
-        whole = [[j in movable[k] for j in range(columns)] for k in range(count)]
-        if not any(s.price <= 0 and s.holds(whole, file.output_bias) for s in supports):
+        whole = [(tuple(j for j in range(o.columns) if not nothing(o.lo[j], o.hi[j])),
+                  not nothing(o.out_lo, o.out_hi)) for o in file.orbits]  # fmt: skip
+        mask = bits(*_weights(file, whole), constants[0])
+        if not any(s.price <= 0 and mask & ~s.mask == 0 for s in supports):
             raise _other("there are limits on numbers of weights in the proof, and none in the spec")
         return 1
-    equal = all(o.alike(file.orbits[0]) for o in file.orbits)
+    equal = not file.tied and all(o.alike(file.orbits[0]) for o in file.orbits)
     alike = equal and all(getattr(t, "neuron", None) is None for t in sizes)
     # counts of single neurons make their sets different, but not what the loss on them can be
+    count = file.neurons
     orders = list(itertools.permutations(range(count))) if alike or (equal and asked.least) else [tuple(range(count))]
-    sets = [[s for n in range(len(m) + 1) for s in itertools.combinations(m, n)] for m in movable]
     if 2 * float(np.prod([len(s) for s in sets])) > MOST_SETS:
         raise EvidenceError("the spec allows too many sets of nonzero weights to look at each")
-    known = [(s.price, _mask(s.hidden, s.constant)) for s in supports]
+    known = [(s.price, s.mask) for s in supports]
     most, needed = Fraction(1) + Fraction(1, 10**12), 0
     for chosen in itertools.combinations_with_replacement(sets[0], count) if alike else itertools.product(*sets):
-        hidden = [[j in s for j in range(columns)] for s in chosen]
-        for constant in (True, False) if file.output_bias else (False,):
-            w = np.array(hidden, dtype=float)
-            point = _point(file, chain, w, w.any(axis=1).astype(float), float(constant))
+        hidden, outputs = _weights(file, list(chosen))
+        for constant in constants:
+            point = _point(file, chain, np.array(hidden, dtype=float), np.array(outputs, dtype=float), float(constant))
             if any(b is not None and evaluate.nonzeros(network, point, name) > b for name, b in budgets):
                 continue
             if any(evaluate.violation(problem, point, c.expression) > 0 for c in asked.limits):
@@ -301,15 +303,37 @@ def _supports(file: Training, problem: Problem, asked: _Asked, chain: tuple[Laye
             if asked.least and content["bound"] is not None and Fraction(price) * most >= number(content["bound"]):
                 continue
             needed += 1
-            masks = {_mask([hidden[k] for k in order], constant) for order in orders}
+            masks = {bits([hidden[k] for k in order], [outputs[k] for k in order], constant) for order in orders}
             if not any(mask & ~whole == 0 and (asked.least or limit <= Fraction(price) * most)
                        for limit, whole in known for mask in masks):  # fmt: skip
                 raise _other("it allows nonzero weights that the proof leaves out")
     return needed
 
 
-def _mask(hidden: list[list[bool]], constant: bool) -> int:
-    return sum(1 << e for e, on in enumerate((*(v for row in hidden for v in row), constant)) if on)
+Set = tuple[tuple[int, ...], bool]  # the weights t of an orbit that are nonzero, and whether its output weight is
+
+
+def _sets(file: Training, orbit: Orbit) -> list[Set]:
+    """The sets of an orbit that have to be looked at, see the module's docstring."""
+    columns = range(orbit.columns)
+    always = [j for j in columns if away(orbit.lo[j], orbit.hi[j])]
+    others = [j for j in columns if j not in always and not nothing(orbit.lo[j], orbit.hi[j])]
+    needed, possible = away(orbit.out_lo, orbit.out_hi), not nothing(orbit.out_lo, orbit.out_hi)
+    alone = needed or file.activation in THRESHOLD  # an output weight by itself does something, or has to be
+    found: list[Set] = [] if needed else [(tuple(always), False)]
+    for n in range(len(others) + 1) if possible else ():
+        inner = (tuple(sorted((*always, *s))) for s in itertools.combinations(others, n))
+        found += [(s, True) for s in inner if s or alone]
+    return found
+
+
+def _weights(file: Training, sets: list[Set]) -> tuple[list[list[bool]], list[bool]]:
+    """Which of (w, b) and of the output weights of all neurons are nonzero."""
+    hidden, outputs = [[False] * file.columns for _ in range(file.neurons)], [False] * file.neurons
+    for orbit, (inner, used) in zip(file.orbits, sets, strict=True):
+        for k, places in zip(orbit.members, orbit.places, strict=True):
+            hidden[k], outputs[k] = [sign != 0 and place in inner for place, sign in places], used
+    return hidden, outputs
 
 
 def _judge(content: dict[str, Any], file: Training, problem: Problem, chain: tuple[Layer, Layer], asked: _Asked
@@ -325,7 +349,7 @@ def _judge(content: dict[str, Any], file: Training, problem: Problem, chain: tup
         if abs(value - content["objective"]) > 1e-7 * max(1.0, abs(value)):
             raise _other(f"the network's objective is {value}")
         value = asked.value(problem, point)
-        rest, _, _ = incumbent.objective(file, inside)
+        rest, *_ = incumbent.objective(file, inside)
         if abs(value - float(rest)) > 1e-7 * max(1.0, abs(value)):
             raise _other("the objective is another function")
     r = np.random.RandomState(1)
@@ -339,7 +363,7 @@ def _judge(content: dict[str, Any], file: Training, problem: Problem, chain: tup
         c = _inside(r, file.c_lo, file.c_hi)
         point = _point(file, chain, w, v, c)
         value = asked.value(problem, point)
-        own, _, _ = incumbent.objective(file, {"hidden": w.tolist(), "v": v.tolist(), "c": c})
+        own, *_ = incumbent.objective(file, {"hidden": w.tolist(), "v": v.tolist(), "c": c})
         if abs(value - float(own)) > AGREEMENT * max(1.0, abs(value)):
             raise _other("the objective is another function")
 

@@ -6,9 +6,9 @@ of some vectors of signs: it has statements (`tree`), each about some of the sam
 most that on all, so with L the largest proven value, offset + price + scale L bounds the objective of these networks
 from below. The bound of the file is the least over all parts, if they cover every network:
 
-* Supports. The file lists sets of hidden weights, whether the output bias is among them, and what each set costs;
-  without limits on numbers of weights the one set is everything. Whether these are all that the spec allows can only be
-  checked against the spec (`spec`).
+* Supports. The file lists sets of weights that may be nonzero, and what each set costs;
+  without limits on numbers of weights the one set is everything. Whether these are all that the spec allows, and what
+  exactly the network costs, can only be checked against the spec (`spec`).
 * Signs. Neurons may have both signs, those allowed by their boxes. Exchanging two neighbours with equal boxes changes
   nothing, so of the vectors that differ by that one is enough. hardtanh is odd: in boxes that are symmetric about 0 a
   negative output weight is not needed. For step and sign the output weight is itself an unknown of both signs, and
@@ -42,6 +42,7 @@ from typing import Any
 from nnspec.engines.cells.proof import halfplanes, incumbent
 from nnspec.engines.cells.proof.bounds import Bounds, Signs
 from nnspec.engines.cells.proof.exact import EvidenceError, number
+from nnspec.engines.cells.proof.orbits import Limit, away, nothing
 from nnspec.engines.cells.proof.training import REACH, THRESHOLD, Training, read
 from nnspec.engines.cells.proof.tree import Prover
 from nnspec.tolerances import FEASIBILITY
@@ -49,6 +50,9 @@ from nnspec.tolerances import FEASIBILITY
 VERSION = 3
 KEPT = Fraction(FEASIBILITY)
 """A limit of the loss counts as kept up to this."""
+
+EXCHANGED = 6
+"""More neurons than this are not exchanged to find the support of the network."""
 
 ROUNDING = Fraction(1, 10**12)
 """How far the loss of a network that keeps it was rounded, relative to the limit."""
@@ -112,16 +116,24 @@ class Report:
 
 @dataclass(frozen=True)
 class Support:
-    """Which of (w, b) of each neuron and whether the output bias may be nonzero, and what that costs."""
+    """Which of (w, b) and of the output weights of all neurons, and whether the output bias, may be nonzero, and what
+    that costs."""
 
     hidden: list[list[bool]]
+    outputs: list[bool]
     constant: bool
     price: Fraction
 
-    def holds(self, hidden: list[list[bool]], constant: bool) -> bool:
-        """Whether these weights are among those that may be nonzero."""
-        inside = all(b or not a for r, s in zip(hidden, self.hidden, strict=True) for a, b in zip(r, s, strict=True))
-        return inside and (self.constant or not constant)
+    @property
+    def mask(self) -> int:
+        """All of it as bits."""
+        return bits(self.hidden, self.outputs, self.constant)
+
+
+def bits(hidden: list[list[bool]], outputs: list[bool], constant: bool) -> int:
+    """A set of weights as bits."""
+    whole = (*(v for row in hidden for v in row), *outputs, constant)
+    return sum(1 << e for e, on in enumerate(whole) if on)
 
 
 def digest(content: dict) -> str:  # type: ignore[type-arg]
@@ -147,13 +159,18 @@ def support_of(problem: Training, part: dict) -> Support:  # type: ignore[type-a
     """The support of a part; null is everything."""
     s = part["support"]
     if s is None:
-        return Support([[True] * problem.columns for _ in range(problem.neurons)], True, Fraction(0))
-    found = Support([[_flag(v) for v in row] for row in s["hidden"]], _flag(s["constant"]), number(s["price"]))
-    if len(found.hidden) != problem.neurons or any(len(row) != problem.columns for row in found.hidden):
+        count = problem.neurons
+        return Support([[True] * problem.columns for _ in range(count)], [True] * count, True, Fraction(0))
+    found = Support([[_flag(v) for v in row] for row in s["hidden"]], [_flag(v) for v in s["outputs"]],
+                    _flag(s["constant"]), number(s["price"]))  # fmt: skip
+    if len(found.hidden) != problem.neurons or any(len(row) != problem.columns for row in found.hidden) \
+            or len(found.outputs) != problem.neurons:  # fmt: skip
         raise EvidenceError("a support has the wrong shape")
-    if problem.activation in THRESHOLD or problem.tied:
-        raise EvidenceError("weights of step and sign neurons, and tied ones, are not counted")
-    if (not found.constant and not _zero_allowed(problem)) or any(o.apart for o in problem.orbits):
+    left_out = [(problem.c_lo, problem.c_hi)] if not found.constant else []
+    for k in range(problem.neurons):
+        own = [*zip(problem.lo[k], problem.hi[k], strict=True), (problem.out_lo[k], problem.out_hi[k])]
+        left_out += [box for box, inside in zip(own, (*found.hidden[k], found.outputs[k]), strict=True) if not inside]
+    if any(away(*box) for box in left_out):
         raise EvidenceError("a support leaves out a weight whose box does not contain 0")
     return found
 
@@ -164,29 +181,55 @@ def _flag(value: object) -> bool:
     return value
 
 
-def _zero_allowed(problem: Training) -> bool:
-    return (problem.c_lo is None or problem.c_lo <= 0) and (problem.c_hi is None or problem.c_hi >= 0)
+@dataclass(frozen=True)
+class Left:
+    """What a support leaves of the problem: the orbits that are used, which of their weights may be nonzero (a row for
+    each), and the range of the output bias and of what step and sign neurons without inputs add to it."""
+
+    used: list[int]
+    free: list[list[bool]]
+    constants: list[tuple[Limit, Limit]]
 
 
-def used_orbits(problem: Training, support: Support) -> tuple[list[int], list[list[bool]]]:
-    """The orbits that a support leaves, and which of their weights: others are 0 and leave the problem."""
-    free = []
-    for orbit in problem.orbits:
-        allowed = [orbit.lo[j] != 0 or orbit.hi[j] != 0 for j in range(orbit.columns)]
+def left_by(problem: Training, support: Support) -> Left:
+    """Neurons without an output weight, or without (w, b), are 0 and leave the problem. step and sign neurons without
+    inputs are constants: 1, or what both sides are if their bias may be nonzero."""
+    found = Left([], [], [(problem.c_lo, problem.c_hi)] if support.constant else [])
+    for o, orbit in enumerate(problem.orbits):
+        allowed = [not nothing(orbit.lo[j], orbit.hi[j]) for j in range(orbit.columns)]
         for k, places in zip(orbit.members, orbit.places, strict=True):
             for (place, sign), inside in zip(places, support.hidden[k], strict=True):
                 allowed[place] &= inside or sign == 0
-        free.append(allowed)
-    return [o for o, row in enumerate(free) if any(row)], free
+        if nothing(orbit.out_lo, orbit.out_hi) or not all(support.outputs[k] for k in orbit.members):
+            continue
+        biases = {places[-1][0] for places in orbit.places}
+        if problem.activation not in THRESHOLD or any(a for j, a in enumerate(allowed) if j not in biases):
+            if problem.activation in THRESHOLD and not all(allowed[j] for j in biases):
+                raise EvidenceError("a support leaves out the bias of a step or sign neuron")
+            if any(allowed):
+                found.used.append(o)
+                found.free.append(allowed)
+            continue
+        for e, places in zip(orbit.turned, orbit.places, strict=True):
+            low, high = (orbit.out_lo, orbit.out_hi) if e > 0 else _negative(orbit.out_lo, orbit.out_hi)
+            if allowed[places[-1][0]]:
+                other = _negative(low, high) if problem.activation == "sign" else (Fraction(0), Fraction(0))
+                low = None if low is None or other[0] is None else min(low, other[0])
+                high = None if high is None or other[1] is None else max(high, other[1])
+            found.constants.append((low, high))
+    return found
+
+
+def _negative(low: Limit, high: Limit) -> tuple[Limit, Limit]:
+    return None if high is None else -high, None if low is None else -low
 
 
 def prover_of(problem: Training, support: Support, signs: list[Signs], strict: Fraction) -> Prover:
     """The Prover of a part."""
-    used, free = used_orbits(problem, support)
-    if any(len(s) != len(used) or any(v not in (1, -1) for v in s) for s in signs):
+    left = left_by(problem, support)
+    if any(len(s) != len(left.used) or any(v not in (1, -1) for v in s) for s in signs):
         raise EvidenceError("a vector of signs has the wrong shape")
-    constant = problem.output_bias and support.constant
-    return Prover(Bounds(problem, used, [free[o] for o in used], constant), signs, strict)
+    return Prover(Bounds(problem, left.used, left.free, left.constants, support.constant), signs, strict)
 
 
 def vectors(problem: Training, prover: Prover) -> set[Signs]:
@@ -236,14 +279,17 @@ def _check(content: dict[str, Any]) -> Report:
     covered = _covered(content, problem, strict, counts)
     if least:
         return _least(content, problem, covered, counts, strict)
-    value, needs, constant = incumbent.objective(problem, content["network"])
-    alone = any(number(v) != 0 and not any(row) for v, row in zip(content["network"]["v"], needs, strict=True))
-    if alone and any(part["support"] is not None for part in content["parts"]):
-        raise EvidenceError("a neuron of the network has an output weight and nothing else")
-    prices = [c.support.price for c in covered if c.support.holds(needs, constant)]
+    value, hidden, outputs, constant = incumbent.objective(problem, content["network"])
+    orders = [tuple(range(problem.neurons))]
+    if not problem.tied and all(o.alike(problem.orbits[0]) for o in problem.orbits) and problem.neurons <= EXCHANGED:
+        orders = list(itertools.permutations(orders[0]))
+    needs = [bits([hidden[k] for k in order], [outputs[k] for k in order], constant) for order in orders]
+    prices = [c.support.price for c in covered if any(mask & ~c.support.mask == 0 for mask in needs)]
     if not prices:
         raise EvidenceError("the network has nonzero weights that no part allows")
-    return _report(content, value + min(prices), min(c.bound for c in covered), counts, strict)
+    claimed = number(content["objective"])
+    price = min(prices, key=lambda p: abs(value + p - claimed))
+    return _report(content, value + price, min(c.bound for c in covered), counts, strict)
 
 
 @dataclass

@@ -252,6 +252,15 @@ class Duals:
                 if output > 0:
                     rows.append((self.height[o] / self.unit, 0.0, 0.5 * self.scale / (output * self.unit**2)))
                 continue
+            if self.tall[o]:
+                fixed = self.orbits[o].fixed
+                if fixed is not None:
+                    factor = 0.5 * self.scale * float(fixed) ** 2 / self.unit**2
+                    rows += [(self.theta[o][j] / self.unit, 0.0, factor / hidden[j])
+                             for j in np.flatnonzero((hidden > 0) & self.free[o])]  # fmt: skip
+                elif output > 0:
+                    rows.append((self.height[o] / self.unit, 0.0, 0.5 * self.scale / (output * self.unit**2)))
+                continue
             if output == 0.0 or not hidden.any():
                 continue
             block = np.zeros((width, self.size))
@@ -264,6 +273,13 @@ class Duals:
             row[self.c] = -1.0
             rows.append((row, self.level / self.unit, 0.5 * self.scale / (decay.constant * self.unit**2)))
         return blocks, nu, rows
+
+    @property
+    def always(self) -> float:
+        """What the penalty is at every node."""
+        fixed = self.cells.decay is not None and self.prover.bounds.constant_decay and self.c < 0
+        constant = self.cells.decay.constant * self.level**2 if fixed and self.cells.decay is not None else 0.0
+        return float(self.prover.bounds.idle) + constant
 
     @staticmethod
     def _decay_of(orbit: Orbit) -> tuple[np.ndarray, float]:
@@ -311,9 +327,8 @@ class Duals:
         m = len(goals)
         norms = np.array(blocks).reshape(len(blocks), -1 if blocks else 1, self.size)
         wanted = need / self.scale
-        if with_penalty and self.prover.bounds.constant_decay and self.c < 0:  # of an output bias that is fixed
-            assert self.cells.decay is not None
-            wanted -= self.cells.decay.constant * self.level**2 / self.scale
+        if with_penalty:
+            wanted -= self.always / self.scale
         lower, q, rho = 1e-9 * np.eye(self.size), zeros(self.size), np.array(nu, dtype=float)
         z, u, g = zeros(self.size), zeros(m), zeros(norms.shape[:2])
         cutoff, goal = wanted + closer * max(abs(wanted), 1e-4), 1e-9 if leaf or closer > 1e-6 else -0.02
@@ -415,11 +430,20 @@ class Duals:
         assert decay is not None
         constant, neurons = self.level, []
         values, norms_left = list(u), list(zip(g, nu, strict=True))
-        for orbit in self.orbits:
+        for orbit, free in zip(self.orbits, self.free, strict=True):
             hidden, output = self._decay_of(orbit)
             if self.threshold or self.tanh:
                 a = -0.5 * self.scale / (output * self.unit) * values.pop(0) if output > 0 else 0.0
                 neurons.append([float(a)])
+                continue
+            if orbit.apart:
+                own = np.zeros(len(hidden) + 1)
+                if orbit.fixed is not None:
+                    for j in np.flatnonzero((hidden > 0) & free):
+                        own[j] = -0.5 * self.scale / (hidden[j] * self.unit) * values.pop(0)
+                elif output > 0:
+                    own[-1] = -0.5 * self.scale / (output * self.unit) * values.pop(0)
+                neurons.append([float(v) for v in own])
                 continue
             inside, one = hidden > 0, np.zeros(len(hidden))
             if output > 0 and inside.any():

@@ -248,7 +248,6 @@ Weights = tuple[np.ndarray, np.ndarray, float]  # hidden (H, d + 1), output (H,)
 def write_evidence(path: str | Path, cells: CellProblem, parts: list[PartProof], network: Weights, objective: float,
                    about: dict[str, Any] | None = None) -> float:  # fmt: skip
     """Write the file and return the bound it proves. Raises Unwritten. `about`: the spec's name and hashes."""
-    _counted(cells)
     problem = problem_of(cells)
     if cells.planar:
         return _errors(path, problem, network, objective, about)
@@ -274,17 +273,10 @@ def write_least(path: str | Path, cells: CellProblem, parts: list[PartProof], ne
                 objective: float | None, bound: float | None, about: dict[str, Any] | None = None) -> None:  # fmt: skip
     """Write the file of a problem of fewest weights under a limit of the loss; no network: none keeps it. The parts are
     those of supports that are above it. Raises Unwritten."""
-    _counted(cells)
     problem = problem_of(cells)
     content = {"version": VERSION, "problem": problem, "least": True, **(about or {}), "strict": 0.0}
     content["parts"], _ = _parts(read(problem), cells, parts, 0.0)
     _write(path, content, network, objective, bound)
-
-
-def _counted(cells: CellProblem) -> None:
-    """Raises Unwritten for numbers of weights, and penalties, that the verifier does not know."""
-    if cells.decay is not None and any(cells.unscaled(k) for k in range(cells.neurons)):
-        raise Unwritten("weight decay with boxes without 0 has none yet")
 
 
 def join(path: str | Path, cases: list[Path]) -> float:
@@ -360,7 +352,8 @@ def _parts(training: Training, cells: CellProblem, parts: list[PartProof], stric
         prover = prover_of(training, support, [tuple(v) for v in entry["signs"]], Fraction(strict))
         writer = TreeWriter(prover, Duals(cells, prover), budget)
         best = Fraction(0)
-        for m, value in part.values:
+        always = writer.duals.always  # the engine's values are without it
+        for m, value in [(m, value + always) for m, value in part.values or ([(0, 0.0)] if always > 0.0 else [])]:
             claim = Fraction(value - slack * abs(value) - 1e-12 * writer.duals.scale)
             if limit is not None and value > limit:  # it ends there, and the slack may be more than what is left
                 claim = Fraction(float((limit + Fraction(value)) / 2))

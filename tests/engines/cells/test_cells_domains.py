@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -214,13 +213,6 @@ def test_ridge_regression_on_fixed_features() -> None:
     _, best, *_ = np.linalg.lstsq(a, np.append(y, np.zeros(3)), rcond=None)
     assert out.status is Status.OPTIMAL
     assert out.objective == pytest.approx(float(best[0]) + 0.3 * float(np.sum(w**2) + np.sum(b**2)), rel=1e-6)
-
-
-def test_no_evidence_of_such_decay_yet(tmp_path: Path) -> None:
-    p = boxed(training(*teacher(5), 1, decay=0.1), v=(1.0, 1.0))
-    out = CellsEngine(evidence=tmp_path / "e.gz").solve(p, Limits(threads=1))
-    assert out.status is Status.OPTIMAL
-    assert "none yet" in out.messages[0]
 
 
 def test_refusals() -> None:

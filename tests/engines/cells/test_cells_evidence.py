@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cells_models import teacher, training
-from test_cells_domains import random_problem
+from cells_models import boxed, teacher, training
+from test_cells_domains import decayed_problem, random_problem
 
 from nnspec.engines.cells import CellsEngine, duals
 from nnspec.engines.cells import evidence as writer
@@ -22,6 +22,7 @@ from nnspec.engines.cells.model import recognise
 from nnspec.engines.cells.proof.bounds import Bounds
 from nnspec.engines.cells.proof.exact import exponent, integer, nonnegative_dependence
 from nnspec.engines.cells.proof.incumbent import objective as exact_objective
+from nnspec.engines.cells.proof.statement import Support, prover_of
 from nnspec.engines.cells.proof.training import read
 from nnspec.engines.cells.verify import EvidenceError, digest, verify
 from nnspec.engines.interface import Limits, Status
@@ -170,6 +171,23 @@ def test_boxes_without_zero_and_fixed_weights(tmp_path: Path, seed: int) -> None
     proven(random_problem(seed), tmp_path / "e.gz", 1e-5)
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_weight_decay_with_fixed_weights(tmp_path: Path, seed: int) -> None:
+    p = decayed_problem(seed)
+    out = CellsEngine(evidence=tmp_path / "e.gz").solve(p, Limits(threads=1))
+    if out.status is Status.OPTIMAL:  # else boxes with 0 that bind
+        assert not out.messages
+        report = verify(tmp_path / "e.gz", p)
+        assert report.objective == pytest.approx(out.objective, rel=1e-9, abs=1e-12)
+        assert 0 <= report.objective - report.bound <= 2e-6 * max(1.0, out.objective)
+
+
+def test_a_fixed_output_bias_that_decays(tmp_path: Path) -> None:
+    """Its square is there at every node."""
+    p = boxed(instance("sse", n=6, decay=0.1, decay_biases=True), c=(2.0, 2.0))
+    assert proven(p, tmp_path / "e.gz").objective > 0.4
+
+
 SIZES = {"h": ex.Size("l0", "f", "h"), "out": ex.Size("l0", "f", "out"), "l0": ex.Size("l0", "f"),
          "neurons": ex.Size("neurons", "f"), "inputs": ex.Size("inputs", "f")}  # fmt: skip
 
@@ -307,6 +325,39 @@ def test_any_certificate_is_a_bound(seed: int) -> None:
             square = (np.array(t.hidden_decay, dtype=float) * g**2).sum(axis=1, keepdims=True)
             g *= 0.99 * np.sqrt(float(t.output_decay[0]) / square)
         for penalty in (None, [g.tolist(), float(size * r.randn())]) if decay else (None,):
+            for certificate, s in (([u.tolist(), mu, penalty], signs), ([u.tolist(), [], penalty], None)):
+                assert t.offset + t.scale * bounds.value(path, s, certificate) <= value
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_any_certificate_is_a_bound_where_weights_are_fixed(seed: int) -> None:
+    """The same with the penalties of boxes without 0."""
+    r = np.random.RandomState(seed)
+    p = decayed_problem(seed)
+    cells = recognise(p)
+    t = read(writer.problem_of(cells))
+    n, (count, columns) = len(cells.y), cells.lo.shape
+    w = r.uniform(cells.lo, cells.hi)
+    v, c = r.uniform(cells.out_lo, cells.out_hi), float(r.uniform(cells.c_lo, cells.c_hi))
+    value, *_ = exact_objective(t, {"hidden": w.tolist(), "v": v.tolist(), "c": c})
+    whole = Support([[True] * columns] * count, [True] * count, True, Fraction(0))
+    bounds = prover_of(t, whole, [], Fraction(0)).bounds
+    pieces = (w[:, :-1] @ cells.x.T + w[:, -1:] >= 0).astype(int)
+    path = [(i, tuple(int(pieces[k, i]) for k in bounds.used)) for i in r.permutation(n)]
+    signs = tuple(1 if v[k] >= 0 else -1 for k in bounds.used)
+    lo, hi = (s * np.inf if e is None else float(e) for s, e in ((-1, t.loss.lo), (1, t.loss.hi)))
+    for size in (0.01, 0.1, 1.0):
+        u = np.clip(size * r.randn(n), lo, hi)
+        u = u / max(1.0, np.abs(u).sum() * (1 + 1e-12)) if p.objective.expression.terms[0].kind == "max_error" else u
+        mu = [[k, s, 0, size * r.rand()] for k in range(len(signs)) for s in range(n)]
+        g = []
+        for orbit in bounds.orbits:
+            one = size * r.randn(columns + orbit.apart)
+            square = float(np.array(orbit.hidden_decay, dtype=float) @ one[:columns] ** 2)
+            most = float(orbit.output_decay)
+            one = one if orbit.apart else one * 0.99 * np.sqrt(most / square) if square > 0 else 0.0 * one
+            g.append(one.tolist())
+        for penalty in (None, [g, float(size * r.randn())]):
             for certificate, s in (([u.tolist(), mu, penalty], signs), ([u.tolist(), [], penalty], None)):
                 assert t.offset + t.scale * bounds.value(path, s, certificate) <= value
 

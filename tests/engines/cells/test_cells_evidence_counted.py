@@ -22,7 +22,8 @@ from nnspec.engines.cells import CellsEngine
 from nnspec.engines.cells import evidence as writer
 from nnspec.engines.cells.model import recognise
 from nnspec.engines.cells.proof.exact import EvidenceError
-from nnspec.engines.cells.proof.statement import Support, left_by
+from nnspec.engines.cells.proof.spec import _sets
+from nnspec.engines.cells.proof.statement import Support, left_by, prover_of, support_of
 from nnspec.engines.cells.proof.training import read
 from nnspec.engines.cells.verify import verify
 from nnspec.engines.interface import Limits, Status
@@ -123,6 +124,39 @@ def test_what_a_support_leaves() -> None:
         assert left.constants == [(Fraction(-1, 4), Fraction(1, 4)), (max(low, 0) if low == -1 else low, 2)]
         with pytest.raises(EvidenceError, match="bias"):
             left_by(problem, Support([[True, False, False]] * 2, [True, True], True, Fraction(0)))
+
+
+def test_a_sum_of_constants_does_not_decay() -> None:
+    """Only the output bias does: its square says nothing about the sum with step neurons without inputs."""
+    x, y = teacher(4)
+    problem = writer.problem_of(recognise(training(x, y, 1, "step", output_bias=1.0)))
+    problem["decay"]["constant"] = 0.5
+    own, both = (Support([[False] * 3], [used], True, Fraction(0)) for used in (False, True))
+    assert prover_of(read(problem), own, [()], Fraction(0)).bounds.constant_decay > 0
+    assert prover_of(read(problem), both, [()], Fraction(0)).bounds.constant_decay == 0
+
+
+def test_supports_have_the_weights_that_cannot_be_zero() -> None:
+    x, y = teacher(4)
+    problem = read(writer.problem_of(recognise(boxed(training(x, y, 1), w=(0.5, 1.0), v=(-2.0, -1.0), c=(1.0, 2.0)))))
+    part = {"hidden": [[True, True, False]], "outputs": [True], "constant": True, "price": 0.0}
+    assert support_of(problem, {"support": part}).hidden == [[True, True, False]]
+    for change in ({"hidden": [[True, False, True]]}, {"outputs": [False]}, {"constant": False}):
+        with pytest.raises(EvidenceError, match="does not contain 0"):
+            support_of(problem, {"support": {**part, **change}})
+
+
+def test_sets_that_are_looked_at() -> None:
+    """An output weight by itself does nothing, but for step and sign neurons, or where it has to be there."""
+    x, y = teacher(4)
+    for activation, ends, expected in (("relu", (-1.0, 1.0), [((), False), ((0,), True), ((1,), True), ((0, 1), True)]),
+                                       ("step", (-1.0, 1.0), [((), False), ((), True), ((0,), True), ((1,), True),
+                                                              ((0, 1), True)]),
+                                       ("relu", (0.5, 1.0), [((), True), ((0,), True), ((1,), True), ((0, 1), True)]),
+                                       ("relu", (0.0, 0.0), [((), False)])):  # fmt: skip
+        p = boxed(training(x[:, :1], y, 1, activation), v=ends)
+        problem = read(writer.problem_of(recognise(p)))
+        assert _sets(problem, problem.orbits[0]) == expected
 
 
 def test_refuses_what_leaves_something_out(tmp_path: Path) -> None:

@@ -9,7 +9,10 @@ with these pieces whose output weights have the signs s, in the unknowns of `tra
 * decay of hidden weights (relu, leaky_relu, abs), p_j (w, b)_j^2 and q v^2: by the inequality of the means their sum is
   at least 2 sqrt(q) |(sqrt(p_j) theta_j)_j|, and for sum p_j g_j^2 <= q this is at least sum 2 p_j g_j theta_j, by
   Cauchy's inequality;
-* decay of v (the others) and of c:  q v^2 >= 2 q a v - q a^2 for any a.
+* decay of v (the others) and of c:  q v^2 >= 2 q a v - q a^2 for any a;
+* decay of relu, leaky_relu and abs neurons whose boxes do not contain 0: where v = f is fixed, p w^2 = p (theta / f)^2
+  >= 2 p b theta - p f^2 b^2 for any b, and q f^2; else the bound for v above, and p times the square of the least |w|
+  in its box. What leaves the problem has at least the squares of the least |w| and |v| in their boxes (`idle`).
 
 The sum of all right-hand sides is a number plus a linear form of the unknowns. Its minimum over the boxes of the
 unknowns, each neuron by itself, is the bound: multipliers of boxes need not be written down, the best ones are implied.
@@ -28,7 +31,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from nnspec.engines.cells.proof.exact import EvidenceError, exponent, integer, integers, number
-from nnspec.engines.cells.proof.orbits import Limit, Orbit
+from nnspec.engines.cells.proof.orbits import Limit, Orbit, nearest
 from nnspec.engines.cells.proof.training import HOMOGENEOUS, THRESHOLD, Training
 
 Signs = tuple[int, ...]
@@ -62,6 +65,8 @@ class Bounds:
         bias = step
         gain = [alpha * w * t for w, t in zip(weights, problem.target, strict=True)]
         square = [beta * w for w in weights]
+        self.unscaled = [problem.activation in HOMOGENEOUS and orbit.apart for orbit in self.orbits]
+        self.idle = self._idle()
         penalties = [[*orbit.hidden_decay, orbit.output_decay] for orbit in self.orbits]
         self.boxes = [{s: self._box(orbit, row, s) for s in (1, -1)}
                       for orbit, row in zip(self.orbits, free, strict=True)]  # fmt: skip
@@ -86,6 +91,19 @@ class Bounds:
         self.shift, self.reach = ([integer(v, e) for v in a] for a in (problem.shift, problem.reach))
         self.intervals = [{s: box.integers(e) for s, box in sides.items()} for sides in self.boxes]
         self.loss_range = (problem.loss.lo, problem.loss.hi)
+
+    def _idle(self) -> Fraction:
+        """What the penalty is at least, whatever the unknowns are."""
+        problem, total = self.problem, Fraction(0)
+        for o, orbit in enumerate(problem.orbits):
+            hidden = sum((p * nearest(low, high) ** 2 for p, low, high in
+                          zip(orbit.hidden_decay, orbit.lo, orbit.hi, strict=True)), Fraction(0))  # fmt: skip
+            outer = orbit.output_decay * nearest(orbit.out_lo, orbit.out_hi) ** 2
+            if o not in self.used:
+                total += hidden + outer
+            elif problem.activation in HOMOGENEOUS and orbit.apart:
+                total += outer if orbit.fixed is not None else hidden
+        return total
 
     def _fold(self, orbit: Orbit, m: int) -> list[tuple[int, int]]:
         """The place and sign, among the orbit's unknowns, of each of member m's."""
@@ -159,8 +177,10 @@ class Bounds:
             for j in range(own):
                 mine[j] -= v * row[j]
         forms = self._folded(rest)
+        extra = Fraction(0)
         if penalty is not None:
-            square += self._decay(decays, forms, 2 * f)
+            cost, extra = self._decay(decays, forms, f)
+            square += cost
             a = decays[-1]
             c_rest += 2 * self.constant_decay * a
             square += self.constant_decay * a * a
@@ -170,12 +190,13 @@ class Bounds:
             sides = (1, -1) if signs is None else (signs[o],)
             total += min(self._least(o, s, form) for s in sides) << f
         total += min(c_rest * end for end in self.c_box) << self.e + f
-        return Fraction(total, 1 << 3 * self.e + 2 * f)
+        return Fraction(total, 1 << 3 * self.e + 2 * f) + extra
 
     def _folded(self, rest: list[list[int]]) -> list[list[int]]:
         """The sum of the neurons' forms as forms of the orbits' unknowns."""
         kind = self.problem.activation
-        forms = [[0] * (1 if kind in THRESHOLD else orbit.columns + (kind == "hardtanh")) for orbit in self.orbits]
+        forms = [[0] * (1 if kind in THRESHOLD else orbit.columns + (kind == "hardtanh" or unscaled))
+                 for orbit, unscaled in zip(self.orbits, self.unscaled, strict=True)]  # fmt: skip
         for (o, _), places, mine in zip(self.neurons, self.fold, rest, strict=True):
             form = forms[o]
             for (place, sign), v in zip(places, mine, strict=True):
@@ -191,27 +212,33 @@ class Bounds:
         if (lo is not None and any(v < lo for v in u)) or (hi is not None and any(v > hi for v in u)):
             raise EvidenceError("a multiplier is out of range")
 
-    def _decay(self, decays: list[int], forms: list[list[int]], twice: int) -> int:
-        """Add the linear forms of the orbits' penalties to `forms`; what their squares cost (scale e + twice)."""
-        homogeneous = self.problem.activation in HOMOGENEOUS
-        widths = [orbit.columns if homogeneous else 1 for orbit in self.orbits]
+    def _decay(self, decays: list[int], forms: list[list[int]], f: int) -> tuple[int, Fraction]:
+        """Add the linear forms of the orbits' penalties to `forms`; what their squares cost (scale e + 2 f), and what
+        else they are."""
+        homogeneous, extra = self.problem.activation in HOMOGENEOUS, self.idle
+        widths = [orbit.columns + unscaled if homogeneous else 1
+                  for orbit, unscaled in zip(self.orbits, self.unscaled, strict=True)]  # fmt: skip
         if len(decays) != sum(widths) + 1:
             raise EvidenceError("the multipliers of a penalty have the wrong length")
         cost = start = 0
         for o, (mine, width) in enumerate(zip(forms, widths, strict=True)):
             g = decays[start : start + width]
             start += width
-            if homogeneous:
-                *hidden, output = self.decays[o]
-                if sum(p * v * v for p, v in zip(hidden, g, strict=True)) > output << twice:
+            *hidden, output = self.decays[o]
+            fixed = self.orbits[o].fixed
+            if self.unscaled[o] and fixed is not None:
+                for j, (p, v) in enumerate(zip(hidden, g, strict=False)):
+                    mine[j] += 2 * p * v
+                    extra -= Fraction(p * v * v, 1 << self.e + 2 * f) * fixed**2
+            elif homogeneous and not self.unscaled[o]:
+                if sum(p * v * v for p, v in zip(hidden, g, strict=True)) > output << 2 * f:
                     raise EvidenceError("the multipliers of a penalty are too large")
                 for j, v in enumerate(g):
                     mine[j] += 2 * hidden[j] * v
             else:
-                output = self.decays[o][-1]
-                mine[-1] += 2 * output * g[0]
-                cost += output * g[0] * g[0]
-        return cost
+                mine[-1] += 2 * output * g[-1]
+                cost += output * g[-1] * g[-1]
+        return cost, extra
 
     def _least(self, o: int, s: int, form: list[int]) -> int:
         """The minimum of form . unknowns of an orbit, scale 3 e + f. form has scale e + f, boxes e.

@@ -76,6 +76,11 @@ class Orbit:
         """Whether a box does not contain 0."""
         return any(away(*box) for box in (*zip(self.lo, self.hi, strict=True), (self.out_lo, self.out_hi)))
 
+    @property
+    def fixed(self) -> Limit:
+        """The output weight n, if its box leaves one value."""
+        return self.out_lo if self.out_lo == self.out_hi else None
+
     def alike(self, other: Orbit) -> bool:
         """Whether two orbits may change places: the same ties, boxes and penalties."""
         names = ("places", "turned", "lo", "hi", "out_lo", "out_hi", "hidden_decay", "output_decay")
@@ -92,6 +97,11 @@ class Orbit:
 def away(low: Limit, high: Limit) -> bool:
     """Whether an interval does not contain 0."""
     return (low is not None and low > 0) or (high is not None and high < 0)
+
+
+def nearest(low: Limit, high: Limit) -> Fraction:
+    """The number of an interval that is nearest to 0."""
+    return max(low or Fraction(0), Fraction(0)) + min(high if high is not None else Fraction(0), Fraction(0))
 
 
 def nothing(low: Limit, high: Limit) -> bool:

@@ -82,6 +82,9 @@ class Convex:
             if value < incumbent[0]:
                 incumbent[0], best = value, moved
         multistart_convex(starts, seed + len(index), plain, best, incumbent, rows, price, self.control, room)
+        if f.directions is not None and not f.directions.clear(best[f.size :].reshape(f.neurons, -1)):
+            best = np.zeros(f.numbers)
+            incumbent[0] = self.loss(best, index)
         return float(incumbent[0]), best
 
     def margin(self) -> np.ndarray:
@@ -99,8 +102,7 @@ class Convex:
         """The tree below a prefix."""
         f = self.form
         frame = Frame(f.squared, doll.proven, f.alike, f.flip, f.twins, f.strict, gap, gap_absolute, self.margin())
-        cones = make_cones(doll.cone.copy(), doll.eps.copy(), doll.inverse, len(f.half_space), doll.basis, f.neurons,
-                           room)  # fmt: skip
+        cones = make_cones(doll.bases, doll.cone.copy(), doll.eps.copy(), room)
         return search_convex(self.rows(doll.index, doll.suffix), cones, self.price, frame, prefix, budget,
                              self.control, found)  # fmt: skip
 

@@ -49,7 +49,7 @@ class ConvexSearch(Search):
         self.cone = cone_coordinates(f.inputs)
         self.size = f.size
         self.convex = Convex(f, self.control)
-        r = f.cone.shape[2]
+        r = f.cone.shape[3]
         self.room = polytope_room(r)
         if self.memory is not None:
             vertex = f.neurons * (f.samples + 2) * f.pieces * (8 * r + 4 * (r - 1))

@@ -248,6 +248,7 @@ Weights = tuple[np.ndarray, np.ndarray, float]  # hidden (H, d + 1), output (H,)
 def write_evidence(path: str | Path, cells: CellProblem, parts: list[PartProof], network: Weights, objective: float,
                    about: dict[str, Any] | None = None) -> float:  # fmt: skip
     """Write the file and return the bound it proves. Raises Unwritten. `about`: the spec's name and hashes."""
+    _known(cells)
     problem = problem_of(cells)
     if cells.planar:
         return _errors(path, problem, network, objective, about)
@@ -273,10 +274,20 @@ def write_least(path: str | Path, cells: CellProblem, parts: list[PartProof], ne
                 objective: float | None, bound: float | None, about: dict[str, Any] | None = None) -> None:  # fmt: skip
     """Write the file of a problem of fewest weights under a limit of the loss; no network: none keeps it. The parts are
     those of supports that are above it. Raises Unwritten."""
+    _known(cells)
     problem = problem_of(cells)
     content = {"version": VERSION, "problem": problem, "least": True, **(about or {}), "strict": 0.0}
     content["parts"], _ = _parts(read(problem), cells, parts, 0.0)
     _write(path, content, network, objective, bound)
+
+
+def _known(cells: CellProblem) -> None:
+    """Raises Unwritten for step and sign neurons that the verifier does not know."""
+    if cells.activation.kind not in THRESHOLD:
+        return
+    whole = cells.untied or cells
+    if np.any(whole.lo == whole.hi) or any(np.any(s.used & ~s.closed) for s in cells.supports):
+        raise Unwritten("step and sign neurons with fixed weights, or without biases, have none yet")
 
 
 def join(path: str | Path, cases: list[Path]) -> float:

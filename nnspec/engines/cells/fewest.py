@@ -228,7 +228,9 @@ class ErrorsPart:
         if state.best is None:
             return None
         if self.table is not None:
-            hidden = state.best.reshape(self.table.neurons, -1) @ self.form.from_cone.T
+            assert self.form.directions is not None
+            own = state.best.reshape(self.table.neurons, -1)
+            hidden = np.einsum("kdr,kr->kd", self.form.directions.weights, own)
             v = np.array(self.table.v)
             return self.problem.threshold_network(np.where(v < 0, -1.0, 1.0)[:, None] * hidden, v, self.table.c)
         z = self.larger(state.best) * self.unit

@@ -19,9 +19,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from nnspec.engines.cells.directions import Directions, directions
 from nnspec.engines.cells.instance import independent, tolerances
 from nnspec.engines.cells.model import LINEAR, SQUARED, CellProblem
 from nnspec.engines.cells.neurons import HOMOGENEOUS, STRICT, THRESHOLD, neuron
+from nnspec.engines.cells.traverse import Bases
 from nnspec.engines.cells.unknowns import unknowns
 from nnspec.problem.problem import Point
 
@@ -44,8 +46,9 @@ multiplier u, some 1e-10 of the loss; networks are moved onto the value before t
 class Form:
     """See `search_convex` for the arrays; N samples in the order of the data. K sets of tied neurons, H without ties.
 
-    inputs (N, p): what a neuron sees, (x, 1) or x; cone (N, S - 1, r): the cuts on a neuron's own unknowns in
-    orthonormal coordinates, half_space (f, r) the rows that hold at every sample. offset and unit: the objective of a
+    inputs (N, p): what a neuron sees, (x, 1) or x; cone (H, N, S - 1, r): the cuts on a neuron's own unknowns in
+    orthonormal coordinates, half_space (f, r) the rows that hold at every sample; for step and sign neurons see
+    `directions`. offset and unit: the objective of a
     value.
     """
 
@@ -76,7 +79,7 @@ class Form:
     reach: np.ndarray
     offset: float
     unit: float
-    from_cone: np.ndarray  # (d + 1, r): (w, b) of a direction in the cone's coordinates
+    directions: Directions | None  # of step and sign neurons
     heights: np.ndarray  # (K, P): |v|, in the problem's units, where it is an unknown
     to_weights: np.ndarray  # (K (d + 1) + 1, P): |v| (w, b) of each set and c, in the problem's units, less `level`
     level: float
@@ -127,10 +130,12 @@ class Form:
 
     def point(self, z: np.ndarray) -> Point:
         """The network of z in the problem's weights."""
-        z, directions = z[: self.size], z[self.size :]
+        z, rest = z[: self.size], z[self.size :]
         weights = self.to_weights @ z
         if self.strict > 0:
-            hidden = directions.reshape(self.neurons, -1) @ self.from_cone.T
+            assert self.directions is not None
+            own = rest.reshape(self.neurons, -1)[self.directions.lead]
+            hidden = np.einsum("kdr,kr->kd", self.directions.weights, own)
             return self.problem.threshold_network(hidden, self.heights @ z, float(weights[-1]) + self.level)
         theta = weights[:-1].reshape(len(self.heights), -1)
         sign = np.array(self.signs, dtype=float)
@@ -148,7 +153,11 @@ class Form:
             hidden, v = hidden * turn[:, None], v * turn
             matrix = np.vstack([self.heights, self.to_weights[-1:]])
             z, *_ = np.linalg.lstsq(matrix, np.append(v, c - self.level), rcond=None)
-            return np.append(z, np.linalg.lstsq(self.from_cone, hidden.T, rcond=None)[0].T.reshape(-1))
+            assert self.directions is not None
+            own = np.zeros((self.neurons, self.cone.shape[3]))
+            for k, matrix, weights in zip(self.directions.lead, self.directions.weights, hidden, strict=True):
+                own[k] = np.linalg.lstsq(matrix, weights, rcond=None)[0]
+            return np.append(z, own.reshape(-1))
         used = np.any(theta != 0.0, axis=1)
         turned = used & (sign != np.array(self.signs))
         theta = theta * np.array(self.signs, dtype=float)[:, None]
@@ -176,9 +185,11 @@ def sign_vectors(problem: CellProblem) -> list[tuple[int, ...]]:
 
 
 def one_sided(problem: CellProblem) -> np.ndarray:
-    """Which neurons need no negative output weight: odd ones in boxes that are symmetric about 0."""
+    """Which neurons need no negative output weight: odd ones in boxes that are symmetric about 0. sign(0) = 1, so sign
+    is odd only where a bias keeps samples from the jump."""
     symmetric = np.all(problem.lo == -problem.hi, axis=1) & (problem.out_lo == -problem.out_hi)
-    return symmetric & problem.activation.odd
+    biased = problem.lo[:, -1] < problem.hi[:, -1]
+    return symmetric & problem.activation.odd & (biased | (problem.activation.kind not in THRESHOLD))
 
 
 def _exchangeable(problem: CellProblem) -> np.ndarray:
@@ -212,13 +223,9 @@ def make(problem: CellProblem, signs: tuple[int, ...]) -> Form:
     factor = problem.scale * scale
 
     inputs = np.hstack([x, np.ones((n, 1))]) if biased else x
-    forms = np.zeros((d + 1, d + biased))
-    forms[:d, :d] = np.diag(unit / width)
     to_own = np.zeros((d + biased, d + 1))
     to_own[:d, :d] = np.diag(width / unit)
     if biased:
-        forms[d, d] = unit
-        forms[d, :d] = -unit * shift / width
         to_own[d] = np.append(shift, 1.0) / unit
     one = neuron(problem.activation, inputs)
     mine = unknowns(problem, to_own, unit)
@@ -251,14 +258,17 @@ def make(problem: CellProblem, signs: tuple[int, ...]) -> Form:
     if largest:  # what a network within reach can have
         rows = np.abs(base) + np.abs(features).max(axis=1).sum(axis=0)
         reach[-1] = float(np.max(np.abs(y) + rows[:, :-1] @ reach[:-1]))
-    cone, half_space, coordinates = _cone(one.cone, one.half_space)
-    from_cone = (forms / unit) @ coordinates if coordinates.shape[0] == forms.shape[1] else np.zeros((d + 1, 0))
+    found = None
     if problem.activation.kind in THRESHOLD:
-        r = cone.shape[2]
-        wide = np.zeros((count, n, 1, size + count * r))
-        for k in range(count):
-            wide[k, :, :, size + k * r : size + (k + 1) * r] = cone
-        cuts = wide
+        found = directions(problem)
+        cone, half_space, r = found.cone, np.zeros((0, found.cone.shape[3])), found.cone.shape[3]
+        cuts = np.zeros((count, n, 1, size + count * r))
+        for k, h in enumerate(found.home):
+            place = slice(size + h * r, size + h * r + found.ranks[k])  # a sample that is always on has no row
+            cuts[k, :, :, place] = cone[k, :, :, : found.ranks[k]]
+    else:
+        cone, half_space = _cone(one.cone, one.half_space)
+        cone = np.tile(cone, (count, 1, 1, 1))
     p_rows, p_y, p_kappa, blocks, nu = _decay(problem, to_weights, heights, level, scale)
     offset = problem.offset
     if problem.decay is not None:
@@ -273,7 +283,7 @@ def make(problem: CellProblem, signs: tuple[int, ...]) -> Form:
     box_hi = np.where((box_rhs > 0.0) & (box_kappa == 0.0), STEEP * n, np.inf)
     return Form(problem, signs, features, base, cuts, cone, half_space, inputs, y, lo, hi, kappa, squared, boxes,
                 box_rhs, box_hi, box_kappa, p_rows, p_y, p_kappa, blocks, nu, alike, flip, reach, offset, factor,
-                from_cone, heights, to_weights, level)  # fmt: skip
+                found, heights, to_weights, level)  # fmt: skip
 
 
 def _losses(problem: CellProblem, y: np.ndarray, unit: float
@@ -386,12 +396,12 @@ def _reach(boxes: np.ndarray, box_rhs: np.ndarray) -> np.ndarray:
     return reach
 
 
-def _cone(cuts: np.ndarray, half_space: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _cone(cuts: np.ndarray, half_space: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """cuts (N, S - 1, p) and half_space (f, p) in coordinates in which all of them together are orthonormal columns,
-    each row of length 1: same signs, better conditioned. And (p, r): what a vector in these coordinates is."""
+    each row of length 1: same signs, better conditioned."""
     n, each, p = cuts.shape
     rows = np.vstack([cuts.reshape(-1, p), half_space])
-    u, s, vt = np.linalg.svd(rows, full_matrices=False)
+    u, s, _ = np.linalg.svd(rows, full_matrices=False)
     r = max(1, int(np.sum(s > 1e-9 * s[0])))
     u = u[:, :r].copy()
     empty = ~np.any(rows, axis=1)
@@ -399,7 +409,7 @@ def _cone(cuts: np.ndarray, half_space: np.ndarray) -> tuple[np.ndarray, np.ndar
         u[empty] = 0.0  # a sample at the origin, see `cone_coordinates`
     norm = np.linalg.norm(u, axis=1, keepdims=True)
     u = u / np.where(norm > 0, norm, 1.0)
-    return u[: n * each].reshape(n, each, -1), u[n * each :], vt[:r].T / s[:r]
+    return u[: n * each].reshape(n, each, -1), u[n * each :]
 
 
 def _decay(problem: CellProblem, to_weights: np.ndarray, heights: np.ndarray, level: float, scale: float
@@ -456,7 +466,7 @@ def _fixed_decay(problem: CellProblem, k: int) -> float:
 
 @dataclass(frozen=True, eq=False)
 class Doll:
-    """Samples `index` of a Form, the first `basis` with independent cuts; the arrays of `Rows` and `Cones` for them.
+    """Samples `index` of a Form, those first that the polytopes begin with; the arrays of `Rows` and `Cones` for them.
 
     suffix (n,) and proven (n + 1,): proven[m] bounds the optimum on the samples with suffix <= m.
     """
@@ -464,8 +474,7 @@ class Doll:
     index: np.ndarray
     cone: np.ndarray
     eps: np.ndarray
-    inverse: np.ndarray
-    basis: int
+    bases: Bases
     suffix: np.ndarray
     proven: np.ndarray
 
@@ -480,8 +489,11 @@ def build(form: Form, span: np.ndarray, order: list[int], proven: list[float]) -
     span: `cone_coordinates` of the form's inputs.
     """
     index = np.array(order, dtype=np.int64)
-    rank = span.shape[1]
-    front = independent(span[index], rank)
+    rank, bases, front = span.shape[1], None, None
+    if form.directions is None:
+        front = independent(span[index], rank)
+    else:
+        bases, front = form.directions.bases(index) or (None, None)
     if front is None:
         return None
     n = len(index)
@@ -490,7 +502,9 @@ def build(form: Form, span: np.ndarray, order: list[int], proven: list[float]) -
     bounds[n] = 0.0  # the whole doll is what is searched
     if form.largest:  # bounds of disjoint sets combine by their maximum: one below the cut-off says nothing
         bounds[:] = 0.0
-    cone = np.ascontiguousarray(form.cone[index[positions]])
-    eps = tolerances(form.samples * cone.shape[1]).reshape(form.samples, -1)[index[positions]]
-    inverse = np.linalg.inv(np.vstack([form.half_space, cone[:rank, 0]]))
-    return Doll(index[positions], cone, eps, inverse, rank, n - positions, bounds)
+    cone = np.ascontiguousarray(form.cone[:, index[positions]])
+    eps = tolerances(form.samples * cone.shape[2]).reshape(form.samples, -1)[index[positions]]
+    if bases is None:
+        inverse = np.linalg.inv(np.vstack([form.half_space, cone[0, :rank, 0]]))
+        bases = Bases.common(form.neurons, len(form.half_space), inverse)
+    return Doll(index[positions], cone, eps, bases, n - positions, bounds)

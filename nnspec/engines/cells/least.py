@@ -92,7 +92,8 @@ class Least:
         if cells.ties is None and np.all(boxes == boxes[:1]) and cells.neurons <= MOST_NEURONS:
             columns, used = np.arange(cells.lo.size).reshape(cells.lo.shape), cells.lo.size + np.arange(cells.neurons)
             last = masks.shape[1] - 1
-            self.images = [masks[:, [*columns[list(order)].reshape(-1), *used[list(order)], last]]
+            self.images = [masks[:, [*columns[list(order)].reshape(-1), *used[list(order)],
+                                     *(cells.neurons + used[list(order)]), last]]
                            for order in itertools.permutations(range(cells.neurons))]  # fmt: skip
 
     def inside(self, s: int) -> np.ndarray:

@@ -372,19 +372,14 @@ def _recognise(problem: Problem, sizes: Sequence[tuple[float, ex.Expression]]) -
         default_margin(loss.kind) if loss.margin is None else loss.margin, 1.0 if loss.delta is None else loss.delta,
         None if decay is None else Decay(decay.hidden / factor, decay.output / factor, decay.constant / factor),
     )  # fmt: skip
-    reason = _beyond(cells, bool(problem.ties)) if problem.ties or np.any(cells.apart) else None
+    reason = _beyond(cells) if problem.ties or np.any(cells.apart) else None
     if reason is not None:
         return reason
-    if hidden.activation.kind in THRESHOLD:
-        if hidden.bias is None or np.any(cells.lo >= 0) or np.any(cells.hi <= 0):
-            return "the cells engine takes step and sign neurons with biases, and boxes of (w, b) that have 0 inside"
-        if loss.kind == "errors" and not cells.margin > 0:
-            return "the cells engine takes errors of step and sign neurons with a positive margin only"
-        if loss.kind == "errors" and cells.neurons > MOST_NEURONS:
-            return f"the cells engine minimises errors of at most {MOST_NEURONS} step or sign neurons"
     whole = _tied(cells, problem) if problem.ties else cells
-    if not counted or isinstance(whole, str):
-        return whole
+    reason = whole if isinstance(whole, str) else _jumps(whole) if hidden.activation.kind in THRESHOLD else None
+    if reason is not None or not counted:
+        return whole if reason is None else reason
+    assert not isinstance(whole, str)
     found = supports(problem, whole, prices, MOST_LEAST if sizes else MOST_SUPPORTS)
     return found if isinstance(found, str) else replace(whole, supports=found)
 
@@ -413,7 +408,7 @@ def _decay(problem: Problem, terms: Sequence[tuple[float, ex.Size]], network: Ne
     return decay if price > 0 or decay.constant > 0 else None
 
 
-def _beyond(cells: CellProblem, tied: bool) -> str | None:
+def _beyond(cells: CellProblem) -> str | None:
     """Why boxes without 0, fixed weights or ties are not taken together with the rest of the problem; None if so."""
     if cells.decay is not None and np.any(cells.decay.output > 0):
         for k in range(cells.neurons):
@@ -421,8 +416,24 @@ def _beyond(cells: CellProblem, tied: bool) -> str | None:
             if cells.unscaled(k) and not weights and cells.out_lo[k] < cells.out_hi[k]:
                 return ("the cells engine takes weight decay with boxes without 0 where they fix the output weights or "
                         "all decaying hidden weights: elsewhere it is not convex")  # fmt: skip
-    if tied and cells.activation.kind in THRESHOLD:
-        return "the cells engine takes no tied weights of step and sign neurons"
+    return None
+
+
+def _jumps(cells: CellProblem) -> str | None:
+    """Why a problem of step or sign neurons is not taken; None if it is."""
+    inside = (cells.lo < 0) & (cells.hi > 0)
+    if cells.hidden.bias is None or not np.all(inside[:, -1]) or np.any(~inside & ((cells.lo != 0) | (cells.hi != 0))):
+        return "the cells engine takes step and sign neurons with biases, and boxes of (w, b) that have 0 inside"
+    if cells.ties is not None and any(matrix[-1, -1] != 1.0 for _, matrix, _ in cells.copies()):
+        return "the cells engine takes no ties that turn or remove a bias of step and sign neurons"
+    if cells.kind == "errors" and cells.ties is not None:
+        return "the cells engine takes no tied weights of step and sign neurons with the loss errors"
+    if cells.kind == "errors" and not np.all(inside):
+        return "the cells engine takes errors of step and sign neurons only if none of their weights is fixed"
+    if cells.kind == "errors" and not cells.margin > 0:
+        return "the cells engine takes errors of step and sign neurons with a positive margin only"
+    if cells.kind == "errors" and cells.neurons > MOST_NEURONS:
+        return f"the cells engine minimises errors of at most {MOST_NEURONS} step or sign neurons"
     return None
 
 

@@ -31,7 +31,7 @@ from nnspec.engines.cells import quadratic as qp
 from nnspec.engines.cells.interior import CUT, KEPT, STUCK, minimise, row_value
 from nnspec.engines.cells.linear import ANCHOR, Simplex, inherit, pivoted, put_kept, simplex
 from nnspec.engines.cells.quadratic import ActiveSet, absorb, active_set, bounded, invert
-from nnspec.engines.cells.traverse import Cones, enter_piece, pieces_allowed
+from nnspec.engines.cells.traverse import Cones, enter_piece, locate, pieces_allowed
 from nnspec.engines.compiled import bare
 
 DONE, BUDGET = 0, 1
@@ -348,21 +348,20 @@ def put_facets(t: int, neurons: int, pieces: int, every: bool, cuts: np.ndarray,
     """
     size = rows.shape[1]
     each = pieces - 1
-    r = cones.fixed + cones.basis
+    r = cones.inverse.shape[1]
     whole = every or t < cones.basis
     for k in range(neurons):
         for i in range(t * each):
             seen[i] = whole
         if not whole:
-            depth = cones.pointer[k, t] // pieces
-            slot = cones.pointer[k, t] % pieces
-            for v in range(cones.counts[k, depth, slot]):
+            owner, depth, slot = locate(k, t, pieces, cones)
+            for v in range(cones.counts[owner, depth, slot]):
                 for a in range(r - 1):
-                    f = cones.facets[k, depth, slot, v, a]
+                    f = cones.facets[owner, depth, slot, v, a]
                     if f >= r:
                         seen[f - r] = True
-                    elif f >= cones.fixed:
-                        seen[(f - cones.fixed) * each] = True
+                    elif f >= cones.fixed[k]:
+                        seen[(f - cones.fixed[k]) * each] = True
         for i in range(t):
             piece = chosen[i, k]
             for c in range(max(piece - 1, 0), min(piece + 1, each)):
@@ -373,7 +372,7 @@ def put_facets(t: int, neurons: int, pieces: int, every: bool, cuts: np.ndarray,
                 for j in range(size):
                     rows[m, j] = s * cuts[k, i, c, j]
                     norm += rows[m, j] ** 2
-                if norm == 0.0:  # a cut that z knows nothing of (step, sign)
+                if norm == 0.0:  # a sample at the origin
                     continue
                 rhs[m] = 0.0
                 lo[m] = 0.0
@@ -476,7 +475,8 @@ def best_square(t: int, pieces: int, penalised: bool, cutoff: float, rows: Rows,
     inverse, centre, centre_free, equal = path.inverse[t], path.centre, path.centre_free, path.equal
     proven, alike, strict, twins = frame.proven, frame.alike, frame.strict, frame.twins
     group, chosen = rows.group, path.chosen
-    cuts, eps, vertices, counts, pointer = cones.cuts, cones.eps, cones.vertices, cones.counts, cones.pointer
+    cuts, eps, vertices, counts = cones.cuts, cones.eps, cones.vertices, cones.counts
+    pointer, home, depths = cones.pointer, cones.home, cones.pointer.shape[1]
     below, own_bound, free_bound, left = path.below[t], path.own[t], path.free[t], path.left[t]
     two = free_bound > -np.inf
     ids = rows.ids
@@ -500,16 +500,17 @@ def best_square(t: int, pieces: int, penalised: bool, cutoff: float, rows: Rows,
         if not everything and not listed[since, ids[i]]:
             continue
         for k in range(neurons):  # as `pieces_allowed`; a call would count references to every array it hands over
-            depth, slot = divmod(pointer[k, t], pieces)
+            owner, slot = divmod(pointer[home[k], t], pieces)
+            owner, depth = divmod(owner, depths)
             for m in range(pieces):
                 allowed[k, m] = True
             for c in range(pieces - 1):
                 need = strict if strict > 0.0 else -eps[i, c]
                 low_side, high_side = False, False
-                for v in range(counts[k, depth, slot]):
+                for v in range(counts[owner, depth, slot]):
                     value = 0.0
-                    for j in range(cuts.shape[2]):
-                        value += cuts[i, c, j] * vertices[k, depth, slot, v, j]
+                    for j in range(cuts.shape[3]):
+                        value += cuts[k, i, c, j] * vertices[owner, depth, slot, v, j]
                     high_side = high_side or value >= need
                     low_side = low_side or value <= -need
                     if high_side and low_side:
@@ -592,28 +593,30 @@ def best_square(t: int, pieces: int, penalised: bool, cutoff: float, rows: Rows,
 
 @bare
 def inside(n: int, k: int, pieces: int, chosen: np.ndarray, cones: Cones, strict: float, direction: np.ndarray) -> bool:
-    """Whether every sample is on its side by `strict` at some vertex of neuron k's polytope; then `direction` is the
-    mean of those vertices, which has all samples on their sides (the relaxations eps are far below strict / n)."""
+    """Whether every sample is on its sides by `strict` at some vertices of the polytope of home k; then `direction` is
+    the mean of those, which has all samples on their sides (the relaxations eps are far below strict / n)."""
     r = direction.shape[0]
-    depth = cones.pointer[k, n] // pieces
-    slot = cones.pointer[k, n] % pieces
+    owner, depth, slot = locate(k, n, pieces, cones)
     for j in range(r):
         direction[j] = 0.0
-    for i in range(n):
-        s = 1.0 if chosen[i, k] > 0 else -1.0
-        most = -np.inf
-        best = 0
-        for v in range(cones.counts[k, depth, slot]):
-            value = 0.0
+    for other in range(k, cones.last[k] + 1):
+        if cones.home[other] != k:
+            continue
+        for i in range(n):
+            s = 1.0 if chosen[i, other] > 0 else -1.0
+            most = -np.inf
+            best = 0
+            for v in range(cones.counts[owner, depth, slot]):
+                value = 0.0
+                for j in range(r):
+                    value += s * cones.cuts[other, i, 0, j] * cones.vertices[owner, depth, slot, v, j]
+                if value > most:
+                    most = value
+                    best = v
+            if most < strict:
+                return False
             for j in range(r):
-                value += s * cones.cuts[i, 0, j] * cones.vertices[k, depth, slot, v, j]
-            if value > most:
-                most = value
-                best = v
-        if most < strict:
-            return False
-        for j in range(r):
-            direction[j] += cones.vertices[k, depth, slot, best, j] / n
+                direction[j] += cones.vertices[owner, depth, slot, best, j] / n
     return True
 
 
@@ -639,10 +642,11 @@ def exchange(rows: Rows, cones: Cones, a: int, b: int) -> None:
     rows.ids[a], rows.ids[b] = rows.ids[b], rows.ids[a]
     rows.group[a], rows.group[b] = rows.group[b], rows.group[a]
     rows.suffix[a], rows.suffix[b] = rows.suffix[b], rows.suffix[a]
-    for c in range(cones.cuts.shape[1]):
+    for c in range(cones.cuts.shape[2]):
         cones.eps[a, c], cones.eps[b, c] = cones.eps[b, c], cones.eps[a, c]
-        for j in range(cones.cuts.shape[2]):
-            cones.cuts[a, c, j], cones.cuts[b, c, j] = cones.cuts[b, c, j], cones.cuts[a, c, j]
+        for k in range(cones.cuts.shape[0]):
+            for j in range(cones.cuts.shape[3]):
+                cones.cuts[k, a, c, j], cones.cuts[k, b, c, j] = cones.cuts[k, b, c, j], cones.cuts[k, a, c, j]
 
 
 def search_convex(rows: Rows, cones: Cones, price: Price, frame: Frame, prefix: np.ndarray, budget: int,
@@ -670,7 +674,7 @@ def search_convex(rows: Rows, cones: Cones, price: Price, frame: Frame, prefix: 
         np.zeros((n + 1, n), dtype=np.bool_), np.zeros(combos), np.ones((neurons, pieces), dtype=np.bool_),
         np.zeros(size), np.zeros(size), np.zeros(neurons, dtype=np.int64), np.zeros((most, size)), np.zeros(most),
         np.zeros(most), np.zeros(most), np.zeros(most), np.zeros(n * (pieces - 1) + 1, dtype=np.bool_),
-        np.zeros(numbers), np.zeros(numbers), np.zeros((neurons, cones.cuts.shape[2])), np.zeros(most),
+        np.zeros(numbers), np.zeros(numbers), np.zeros((neurons, cones.cuts.shape[3])), np.zeros(most),
         np.zeros((price.blocks.shape[0], price.blocks.shape[1])), np.zeros(n),
         np.zeros((neurons + 1, pieces, size)), np.zeros((neurons + 1, pieces, 2)), np.zeros(LISTED),
         np.zeros(LISTED, dtype=np.int64),
@@ -723,7 +727,7 @@ def walk(rows: Rows, cones: Cones, price: Price, frame: Frame, prefix: np.ndarra
     per = 2 if rows.largest else 1
     anchors = size if linear else 0
     first = anchors + count_p + price.boxes.shape[0] + per - 1
-    r = cones.cuts.shape[2]
+    r = cones.cuts.shape[3]
     t0 = prefix.shape[0]
     t = t0 - t0  # not 0, as whose type numba would compile every function that takes it once more
     nodes = 0
@@ -849,8 +853,10 @@ def walk(rows: Rows, cones: Cones, price: Price, frame: Frame, prefix: np.ndarra
         while True:
             if linear:
                 m = put_kept(t + 1, stay, program, a_rows, a_y, a_lo, a_hi, a_kappa)
-            total = put_facets(t + 1, neurons, pieces, every, rows.cuts, chosen, cones, room.seen, a_rows, a_y, a_lo,
-                               a_hi, a_kappa, m)  # fmt: skip
+            total = m  # the cuts of step and sign neurons say nothing of z
+            if frame.strict == 0.0:
+                total = put_facets(t + 1, neurons, pieces, every, rows.cuts, chosen, cones, room.seen, a_rows, a_y,
+                                   a_lo, a_hi, a_kappa, m)  # fmt: skip
             found.counts[2] += 1
             status = STUCK
             known = -np.inf
@@ -904,6 +910,8 @@ def walk(rows: Rows, cones: Cones, price: Price, frame: Frame, prefix: np.ndarra
             if frame.strict > 0.0:
                 thin = False
                 for k in range(neurons):
+                    if cones.home[k] != k:
+                        continue
                     thin = thin or not inside(n, k, pieces, chosen, cones, frame.strict, decided[k])
                     for j in range(r):
                         network[size + k * r + j] = decided[k, j]

@@ -13,8 +13,7 @@ Tied weights are zero together: supports are those of the sets of tied neurons.
 
 step and sign neurons without inputs are constants: 1, or with a bias (for sign) also -1. `restrict` puts them into the
 range of the output bias, exactly, as a sum of intervals is one; `CellProblem.point` takes it apart again. Without its
-bias a neuron's jump is at 0, where samples may lie: such supports, and those that give neurons different inputs, are
-not taken.
+bias a neuron's jump is at 0, where samples may lie, see `opposite`.
 
 The counts are taken by nnspec.problem.evaluate from a point that is 1 on the support: the judge's own definition.
 """
@@ -22,12 +21,14 @@ The counts are taken by nnspec.problem.evaluate from a point that is 1 on the su
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from nnspec.engines.cells.neurons import THRESHOLD
+from nnspec.engines.cells.opposite import opposite
 from nnspec.problem import expression as ex
 from nnspec.problem.evaluate import nonzeros, size, violation
 from nnspec.problem.network import Layer, Network
@@ -61,9 +62,14 @@ class Support:
         return np.asarray(self.used & ~self.hidden[:, :-1].any(axis=1))
 
     @property
+    def closed(self) -> np.ndarray:
+        """The neurons that may be on at all samples where they jump: not those with inputs and no bias (H,)."""
+        return np.asarray(self.used & (self.hidden[:, -1] | ~self.hidden[:, :-1].any(axis=1)))
+
+    @property
     def mask(self) -> np.ndarray:
-        """All of it in a row."""
-        return np.concatenate([self.hidden.reshape(-1), self.used, [self.constant]])
+        """All of it in a row: a support is contained in another one if this is."""
+        return np.concatenate([self.hidden.reshape(-1), self.used, self.closed, [self.constant]])
 
 
 def counting_terms(terms: list[tuple[float, ex.Expression]], network: str) -> bool:
@@ -143,7 +149,8 @@ def supports(problem: Problem, cells: CellProblem, prices: list[tuple[float, ex.
             point = indicator(cells, hidden, used, constant)
             if _within(problem, cells.network, (cells.hidden, cells.output), point):
                 price = sum(c * size(problem, point, e) for c, e in prices if isinstance(e, ex.Size))
-                found.append((price, _bits(hidden[free], used, constant), Support(hidden, used, constant, price)))
+                support = Support(hidden, used, constant, price)
+                found.append((price, _bits(support, free, range(count)), support))
     if not found:
         return "the limits on numbers of weights, neurons or inputs cannot be kept"
     if len(found) > MOST_CANDIDATES:
@@ -153,10 +160,8 @@ def supports(problem: Problem, cells: CellProblem, prices: list[tuple[float, ex.
     kept: list[Support] = []
     held, costs = np.zeros(len(found), dtype=np.int64), np.zeros(len(found))
     for price, bits, support in found:
-        images = {bits} if not alike else {
-            _bits(support.hidden[list(order)][free], support.used[list(order)], support.constant)
-            for order in itertools.permutations(range(count))
-        }
+        orders = itertools.permutations(range(count))
+        images = {bits} if not alike else {_bits(support, free, order) for order in orders}
         cheaper = ~held[: len(kept)][costs[: len(kept)] <= price]
         if not any(np.any(cheaper & image == 0) for image in images):
             held[len(kept)], costs[len(kept)] = bits, price
@@ -166,16 +171,36 @@ def supports(problem: Problem, cells: CellProblem, prices: list[tuple[float, ex.
     if jumps:
         if any(np.any(s.alone & s.hidden[:, -1] & forced_out) for s in kept):
             return "the cells engine takes no limits that leave a step or sign neuron, which has to be used, no inputs"
-        wide = [s.hidden[s.hidden[:, :-1].any(axis=1)] for s in kept]
-        if not all(np.all(rows == rows[:1]) and np.all(rows[:, -1]) for rows in wide):
-            return "the cells engine takes no limits that leave step or sign neurons different inputs, or no bias"
+        reason = _jumps(cells, kept)
+        if reason is not None:
+            return reason
         if cells.decay is not None and any(np.any(s.alone) for s in kept):
             return "the cells engine takes no weight decay where step or sign neurons may be left no inputs"
     return tuple(kept)
 
 
-def _bits(hidden: np.ndarray, used: np.ndarray, constant: bool) -> int:
-    return int("".join("01"[int(b)] for b in (*hidden, *used, constant)), 2)
+def _jumps(cells: CellProblem, kept: list[Support]) -> str | None:
+    """Why supports of step or sign neurons are not searched."""
+    if cells.kind == "errors":
+        wide = [s.hidden[s.hidden[:, :-1].any(axis=1)] for s in kept]
+        if not all(np.all(rows == rows[:1]) and np.all(rows[:, -1]) for rows in wide):
+            return ("the cells engine minimises errors of step or sign neurons under limits that leave all of them the "
+                    "same inputs and their biases only")  # fmt: skip
+    inputs = np.column_stack([cells.x, np.ones(len(cells.x))])
+    rows = [np.vstack([inputs @ m for where, m, _ in cells.copies() if where == k]) for k in range(len(cells.lo))]
+    open_masks = {(int(k), tuple(np.flatnonzero(s.hidden[k]).tolist())) for s in kept
+                  for k in np.flatnonzero(s.used & ~s.closed)}  # fmt: skip
+    if any(opposite(rows[k][:, list(columns)]) for k, columns in open_masks):
+        return ("the cells engine takes no limits that leave step or sign neurons no bias where samples lie opposite "
+                "each other")  # fmt: skip
+    return None
+
+
+def _bits(support: Support, free: np.ndarray, order: Sequence[int]) -> int:
+    """`Support.mask` as the bits of a number, of what is free, with the neurons in this order."""
+    places = list(order)
+    parts = (*support.hidden[places][free], *support.used[places], *support.closed[places], support.constant)
+    return int("".join("01"[int(b)] for b in parts), 2)
 
 
 def _sizes(e: ex.Expression) -> list[ex.Expression]:

@@ -147,7 +147,7 @@ def tables(problem: CellProblem) -> list[Table]:
 
 def of_table(table: Table, form: Form, problem: CellProblem) -> Options:
     """The options of the neurons' directions in the coordinates of the form's cones, side by side."""
-    r, count = form.cone.shape[2], table.neurons
+    r, count = form.cone.shape[3], table.neurons
     options = []
     for i in range(form.samples):
         own = []
@@ -157,7 +157,7 @@ def of_table(table: Table, form: Form, problem: CellProblem) -> Options:
             for k in range(count):
                 if need >> k & 1:
                     row = np.zeros(count * r)
-                    row[k * r : (k + 1) * r] = form.cone[i, 0] if positive else -form.cone[i, 0]
+                    row[k * r : (k + 1) * r] = form.cone[k, i, 0] if positive else -form.cone[k, i, 0]
                     rows.append((row, DISTANCE))
             own.append((tuple(need >> k & 1 for k in range(count)), rows, list[tuple[np.ndarray, float]]()))
         options.append(own)

@@ -58,7 +58,8 @@ def unknowns(problem: CellProblem, to_own: np.ndarray, unit: float) -> Unknowns:
     for s in range(problem.neurons):
         matrices = [to_own @ m for where, m, _ in copies if where == s]
         if kind in THRESHOLD:
-            parts.append((np.ones((len(matrices), 1, 1)), np.zeros((width, 1)), np.full(1, unit)))
+            free = int(problem.out_lo[s] != 0.0 or problem.out_hi[s] != 0.0)
+            parts.append((np.ones((len(matrices), 1, free)), np.zeros((width, free)), np.full(free, unit)))
         else:
             parts.append(_of_set(problem, s, matrices, unit, q))
     total = sum(weights.shape[1] for _, weights, _ in parts)

@@ -12,13 +12,19 @@ from test_cells_least import fewest
 from test_cells_supports import counted
 
 from nnspec.engines.cells import CellsEngine
+from nnspec.engines.cells.convex import Convex, explore_form
+from nnspec.engines.cells.form import build, make
+from nnspec.engines.cells.instance import cone_coordinates, whole_tree
 from nnspec.engines.cells.model import recognise
+from nnspec.engines.cells.opposite import opposite
+from nnspec.engines.cells.supports import restrict
+from nnspec.engines.cells.work import Effort
 from nnspec.engines.interface import Limits, Status
 from nnspec.problem.evaluate import objective, violations
 
 ENGINE = CellsEngine()
 LOSSES = ("sse", "sae", "max_error", "huber", "hinge", "squared_hinge", "pinball", "mse", "errors")
-NAMES = ("out", "neurons", "inputs")
+NAMES = ("h", "out", "l0", "neurons", "inputs")
 
 
 def compare(seed: int, limit: float) -> None:
@@ -30,10 +36,14 @@ def compare(seed: int, limit: float) -> None:
     box = dict(weights=float(r.choice([0.5, 2.0])), biases=float(r.choice([1.0, 3.0])),
                outputs=float(r.choice([0.5, 1.5])), output_bias=float(r.choice([0.3, 2.0])))  # fmt: skip
     more = dict(q=0.3, margin=0.25, delta=0.5)
-    top = {"out": neurons + 1, "neurons": neurons, "inputs": d}
+    top = {"h": neurons * (d + 1), "out": neurons + 1, "l0": neurons * (d + 2) + 1, "neurons": neurons, "inputs": d}
     most = {str(k): int(r.randint(0, top[k] + 1)) for k in r.choice(NAMES, 2, replace=False)}
     prices = {str(k): float(r.choice([0.03, 0.2])) for k in r.choice(NAMES, r.randint(0, 4), replace=False)}
     p = counted(training(x, y, neurons, activation, kind, **box, **more), most, prices, bool(seed % 2))
+    reason = ENGINE.accepts(p)
+    if reason is not None:
+        assert "lie opposite" in reason or "errors" in reason
+        return
     out = ENGINE.solve(p, Limits(threads=1))
     assert out.status is Status.OPTIMAL
     assert not violations(p, out.point, 1e-9)
@@ -44,7 +54,7 @@ def compare(seed: int, limit: float) -> None:
     assert dual <= out.objective + slack, "SCIP proved that the engine's network does not exist"
 
 
-@pytest.mark.parametrize("seed", range(18))
+@pytest.mark.parametrize("seed", range(27))
 def test_agrees_with_scip(seed: int) -> None:
     compare(seed, 1.0)
 
@@ -102,7 +112,57 @@ def test_prices_that_are_no_multiple_of_an_error() -> None:
     assert out.objective == pytest.approx(1.0)
 
 
+def test_a_neuron_without_its_bias_is_on_at_the_origin() -> None:
+    """One weight: on at x >= 0 or at x <= 0, the sample at 0 in both cases."""
+    x, y = np.array([[-2.0], [-1.0], [0.0], [1.0], [3.0]]), np.array([1.0, 2.0, 4.0, 4.5, 3.0])
+    for activation in ("step", "sign"):
+        p = counted(training(x, y, 1, activation), {"h": 1})
+        out = ENGINE.solve(p, Limits(threads=1))
+        assert out.status is Status.OPTIMAL
+        assert not violations(p, out.point)
+        left = min(float(np.var(y[m]) * m.sum() + np.var(y[~m]) * (~m).sum()) for m in (x[:, 0] >= 0, x[:, 0] <= 0))
+        assert out.objective == pytest.approx(left, rel=2e-6)
+        # the tree alone, without what local search finds
+        cells = recognise(p)
+        form = make(restrict(cells, next(s for s in cells.supports if not s.closed[0])), (1,))
+        doll = build(form, cone_coordinates(form.inputs), list(range(5)), [0.0] * 6)
+        convex, effort = Convex(form, np.zeros(1, dtype=np.int64)), Effort(1e-6, 1e-12, 10_000, 64)
+        visit = explore_form(convex, doll, whole_tree(1), np.inf, effort)
+        assert form.offset + form.unit * visit.loss == pytest.approx(left, rel=2e-6)
+
+
+def test_neurons_with_different_inputs() -> None:
+    """Two hidden weights and two biases: each neuron has one input, not the same one."""
+    r = np.random.RandomState(2)
+    x = r.uniform(-1, 1, (9, 2))
+    y = (x[:, 0] > 0.1) - 2.0 * (x[:, 1] > -0.2)
+    p = counted(training(x, y, 2, "step"), {"h": 4})
+    out = ENGINE.solve(p, Limits(threads=1))
+    assert out.status is Status.OPTIMAL
+    assert out.objective == pytest.approx(0.0, abs=1e-9)
+    w = out.point.parameters["f.h.weights"]
+    assert np.count_nonzero(w) == 2
+    assert np.all(np.any(w != 0, axis=0))
+    same = ENGINE.solve(counted(training(x, y, 2, "step"), {"h": 4, "inputs": 1}), Limits(threads=1))
+    assert same.objective > 0.1
+
+
+def test_dependences_of_samples_that_lie_opposite_each_other() -> None:
+    r = np.random.RandomState(0)
+    x = r.uniform(-1, 1, (9, 3))
+    assert not opposite(x)
+    assert not opposite(np.abs(np.round(3 * x)))  # all on one side
+    assert opposite(np.vstack([x, -2.0 * x[:1]]))
+    assert opposite(np.vstack([x, -x[0] - 3.0 * x[1]]))
+    assert not opposite(np.vstack([x, x[0] + 3.0 * x[1], np.zeros(3)]))
+    assert not opposite(np.array([[1.0], [-1.0]]))
+    assert opposite(r.uniform(-1, 1, (200, 3)))  # too many to tell
+
+
 def test_what_is_not_counted() -> None:
     p = training(*teacher(6), 2, "step")
-    assert "different inputs" in ENGINE.accepts(counted(p, {"h": 3}))
+    assert ENGINE.accepts(counted(p, {"h": 3})) is None
+    corners = np.array([[-1.0, -1], [-1, 1], [1, -1], [1, 1]])
+    assert "lie opposite" in ENGINE.accepts(counted(training(corners, [0, 1, 1, 0], 2, "step"), {"h": 3}))
+    assert "same inputs" in ENGINE.accepts(counted(training(corners, [0, 1, 1, 0], 2, "step", "errors"), {"h": 3}))
     assert len(recognise(counted(p, {"neurons": 1})).supports) == 1

@@ -40,7 +40,9 @@ def proven(p: Problem, path: Path) -> Status:
         return Status.ERROR
     out = CellsEngine(evidence=path).solve(p, Limits(threads=1))
     if out.status in (Status.OPTIMAL, Status.INFEASIBLE):
-        assert not out.messages
+        if out.messages:
+            assert "step and sign neurons with fixed weights, or without biases" in out.messages[0]
+            return out.status
         report = verify(path, p)
         if out.objective is not None:
             assert report.objective == pytest.approx(out.objective, rel=1e-9, abs=1e-12)

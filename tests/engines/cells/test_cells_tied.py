@@ -10,6 +10,7 @@ from cells_models import agree, teacher, training
 
 from nnspec.engines.boxes import BoxesEngine
 from nnspec.engines.cells import CellsEngine
+from nnspec.engines.cells.model import recognise
 from nnspec.engines.interface import Limits, Status
 from nnspec.engines.run import solve_problem
 from nnspec.engines.solver.engine import SolverEngine
@@ -32,14 +33,15 @@ def random_problem(seed: int) -> tuple[Problem, float]:
     """A problem with an enforced symmetry, and its weight decay."""
     r = np.random.RandomState(seed)
     kind = ("sse", "mse", "sae", "mae", "pinball", "huber", "max_error", "errors")[seed % 8]
-    activation = ("relu", "abs", "leaky_relu", "hardtanh")[r.randint(0, 4)]
+    activations = ("relu", "abs", "leaky_relu", "hardtanh", "step", "sign")
+    activation = activations[r.randint(0, 4 if kind == "errors" else 6)]
     n, neurons = r.randint(3, 6), r.randint(1, 4)
     x = r.uniform(-1, 1, (n, 2)) if r.rand() < 0.5 else r.randint(-1, 2, (n, 2)).astype(float)  # or a grid
     y = (r.rand(n) < 0.5).astype(float) if kind == "errors" else np.round(r.randn(n), 2)
-    decay = 0.0 if activation == "hardtanh" or kind == "errors" else float(r.choice([0.0, 0.0, 0.05]))
+    decay = 0.0 if activation in activations[3:] or kind == "errors" else float(r.choice([0.0, 0.0, 0.05]))
     box = [float(r.choice([1.0, 3.0])) for _ in range(3)]
     p = training(x, y, neurons, activation, kind, *box, 2.0, q=0.3, delta=0.5, margin=0.25, decay=decay,
-                 decay_biases=bool(r.rand() < 0.5), bias=bool(r.rand() < 0.8),
+                 decay_biases=bool(r.rand() < 0.5), bias=bool(r.rand() < 0.8) or activation in activations[4:],
                  use_output_bias=bool(r.rand() < 0.8))  # fmt: skip
     return enforced(p, *GROUPS[r.randint(0, len(GROUPS))]), decay
 
@@ -54,7 +56,7 @@ def compare(seed: int, limit: float) -> None:
         agree(case.plain, out, other, out.status is Status.OPTIMAL)
 
 
-@pytest.mark.parametrize("seed", range(16))
+@pytest.mark.parametrize("seed", range(20))
 def test_agrees_with_scip(seed: int) -> None:
     compare(seed, 0.7)
 
@@ -103,6 +105,29 @@ def test_orbits_of_the_whole_data_cost_nothing() -> None:
     assert out.objective == pytest.approx(0.0, abs=1e-8)
 
 
+@pytest.mark.parametrize("activation", ["step", "sign"])
+def test_tied_steps_against_sampled_directions(activation: str) -> None:
+    """Two neurons that the swap exchanges: one direction for both, and all that 100,000 of them do to the samples."""
+    r = np.random.RandomState(4)
+    x, y = r.uniform(-1, 1, (7, 2)), r.randn(7)
+    low = 0.0 if activation == "step" else -1.0
+    directions = r.randn(100_000, 3)
+    sides = [directions[:, [0, 1]] @ x.T + directions[:, 2:] >= 0, directions[:, [1, 0]] @ x.T + directions[:, 2:] >= 0]
+    for outputs, sign in ((None, 1.0), (MINUS, -1.0)):
+        total = np.where(sides[0], 1.0, low) + sign * np.where(sides[1], 1.0, low)
+        best = np.inf
+        for h in np.unique(total, axis=0):
+            a = np.column_stack([h, np.ones(7)]) if sign > 0 else h[:, None]  # an output bias would change its sign
+            z = np.linalg.lstsq(a, y, rcond=None)[0]
+            best = min(best, float(np.sum((a @ z - y) ** 2)))
+        p = enforced(training(x, y, 2, activation, use_output_bias=sign > 0), SWAP, outputs)
+        pair = next(case for case in expand(p) if len(recognise(case.plain).ties.members) == 1)
+        out = ENGINE.solve(pair.plain, Limits(threads=1))
+        assert out.status is Status.OPTIMAL
+        assert out.objective == pytest.approx(best, rel=2e-6)
+
+
 def test_refusals() -> None:
     x, y = teacher(6)
-    assert "step and sign" in ENGINE.accepts(enforced(training(x, y, 2, "step"), SWAP))
+    assert "errors" in ENGINE.accepts(enforced(training(x, y > 0, 2, "step", "errors"), SWAP))
+    assert "boxes" in ENGINE.accepts(enforced(training(x, y, 2, "step", bias=False), SWAP))

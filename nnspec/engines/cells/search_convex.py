@@ -1,4 +1,4 @@
-"""The tree search over activation patterns for any convex loss and penalty that `interior` minimises (numba).
+"""The tree search over activation patterns for any convex loss and penalty (numba).
 
 Every neuron's output weight has a fixed sign here, so a pattern's networks are the z of a polyhedron and the network's
 outputs are rows times z. At depth t all neurons have a piece for each of t samples. Two bounds are taken:
@@ -15,6 +15,8 @@ is 0 then.
 Squares are kept in a triangular factor L that grows by a row a level. A bound b taken there at z comes with the
 remainder |L'(z' - z)|^2 (`interior`), so the next sample raises it by r^2 / (1 + |L^-1 row|^2), r its residual at z:
 children are bounded before they are entered.
+
+Squares alone are minimised by `quadratic`, piecewise-linear losses alone by `linear`, all else by `interior`.
 
 The next sample is chosen at each node: the one whose children promise the smallest subtrees. It is swapped into place
 t of all arrays, and back when the node is left.
@@ -875,10 +877,10 @@ def walk(rows: Rows, cones: Cones, price: Price, frame: Frame, prefix: np.ndarra
                                          cutoff - left_over, z, program)  # fmt: skip
                 if value >= cutoff - left_over:
                     status = CUT
-                elif optimal or (not leaf and value > -np.inf):
-                    status = KEPT
-                if value > -np.inf:
+                elif value > -np.inf:
                     known = value
+                    if optimal or not leaf:
+                        status = KEPT
             if status == STUCK or (plain and leaf and status == KEPT):
                 status, value = minimise(size, path.lower[t + 1], path.q[t + 1], path.rss[t + 1], a_rows[anchors:],
                                          a_y[anchors:], a_lo[anchors:], a_hi[anchors:], a_kappa[anchors:],

@@ -127,14 +127,21 @@ def test_bounds_grow_and_are_none_too_high(weighted: bool, monkeypatch: pytest.M
     weights = np.random.RandomState(3).uniform(0.5, 2.0, len(y)) if weighted else np.ones(len(y))
     search = errors.HalfPlanes(x, 2 * y - 1, weights, 2, 1e9)
     seen: list[tuple[float, float]] = []
-    search.report = lambda: seen.append((search.bound, search.best.errors))
+
+    def report() -> None:
+        seen.append((search.bound, search.best.errors))
+        for role in search.roles:
+            if role.stage == errors.PAIRS and role.place:  # what is left costs at least the bound
+                sets = [errors._mask(role.planes[0][i], len(y)) for i in role.order[role.place :]]
+                left = [weights[(a | b) != role.positive].sum() for a in sets for b in sets]
+                assert role.bound <= min(left) + 1e-9
+
+    search.report = report
     assert search.run()
-    optimum = search.best.errors
-    assert search.bound == optimum
+    assert search.bound == search.best.errors
     bounds = [b for b, _ in seen]
     assert bounds == sorted(bounds)
-    assert all(b <= optimum + 1e-9 for b in bounds)
-    assert len({b for b in bounds if 0.0 < b < optimum}) >= 3
+    assert len({b for b in bounds if 0.0 < b < search.best.errors}) >= 3
     assert [e for _, e in seen] == sorted((e for _, e in seen), reverse=True)
 
 

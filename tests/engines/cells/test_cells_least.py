@@ -161,6 +161,16 @@ def test_what_a_support_contains() -> None:
             assert inside[supports.index(part)] == contained
 
 
+def test_around_is_the_inverse_of_inside() -> None:
+    x, y = teacher(6)
+    for p in (training(x[:, :1], y, 2), boxed(training(x[:, :1], y, 2), w=([[-1.0], [-2.0]], 1.0))):
+        q = fewest(p, {"l0": 1.0}, 0.1)
+        least = Least(q, recognise(q), Limits(), None, None)
+        inside = np.array([least.inside(s) for s in range(len(least.open))])
+        assert np.array_equal(inside.T, [least.around(s) for s in range(len(least.open))])
+        assert np.any(inside != inside.T)
+
+
 def test_limits_and_start() -> None:
     p = fewest(training(*teacher(20), 2), {"l0": 1.0}, 0.3)
     whole = ENGINE.solve(p, Limits(threads=1))

@@ -137,6 +137,17 @@ def test_stop_event_keeps_the_state(tmp_path: Path, small_visits: None) -> None:
     assert (out.status, out.objective) == (Status.OPTIMAL, whole.objective)
 
 
+@pytest.mark.parametrize("name", ["errors", "half-planes"])
+def test_a_stop_at_once_keeps_bound_and_nodes(name: str, tmp_path: Path) -> None:
+    p, engine = KINDS[name], CellsEngine(checkpoint=tmp_path / "c")
+    nodes = ENGINE.solve(p, Limits(threads=1)).nodes
+    before = engine.solve(p, Limits(nodes=19 * nodes // 20, threads=1))
+    again = engine.solve(p, Limits(nodes=1, threads=1))
+    assert again.status is before.status is Status.LIMIT
+    assert (again.bound, again.objective, again.nodes) == (before.bound, before.objective, before.nodes)
+    assert before.bound > 0.0
+
+
 @pytest.mark.parametrize("kind", ["errors", "sse", "sae"])
 def test_a_network_from_elsewhere_is_kept(kind: str, tmp_path: Path) -> None:
     """The incumbent may be none of the search's own; what was cut at it would otherwise be claimed without it."""

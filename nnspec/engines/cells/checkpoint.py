@@ -26,7 +26,7 @@ from nnspec.engines.cells.model import CellProblem
 from nnspec.errors import Diagnostic, UsageError
 from nnspec.problem.problem import Point, Problem
 
-VERSION = 3
+VERSION = 4
 DIGEST = 32
 """Bytes at the end of a file: the SHA-256 of those before."""
 

@@ -51,6 +51,9 @@ NARROW = 1e-8
 STARTS = 40
 """Starts of local search for a support on the way to the first network."""
 
+FEW_STARTS = 4
+"""The same where a support may grow: a network that is missed costs time only."""
+
 MOST_NEURONS = 5
 """More neurons than this are not exchanged: there are too many orders."""
 
@@ -167,14 +170,14 @@ class Least:
         alone = replace(self.cells, supports=(replace(self.cells.supports[s], price=0.0),))
         return parts_of(alone, replace(self.limits, gap=NARROW), self.began, self.stop)
 
-    def try_out(self, s: int) -> tuple[float, Point | None]:
+    def try_out(self, s: int, starts: int = STARTS) -> tuple[float, Point | None]:
         """The least value of the limited loss that local search finds with a support."""
         found: list[tuple[float, Point | None]] = []
         for part in self.parts(s):
             search = part.search
             assert isinstance(search, ConvexSearch)
             everything = np.arange(search.form.samples)
-            best, z = search.convex.improve(everything, None, STARTS, self.limits.seed)
+            best, z = search.convex.improve(everything, None, starts, self.limits.seed)
             state = State(best=z, best_loss=best)
             found.append((part.value(best), part.point(state)))
             search.pool.shutdown()
@@ -185,7 +188,9 @@ class Least:
     def value(self, s: int) -> float:
         """The same, at most once."""
         self.check()
-        return float(self.try_out(s)[0] if np.isnan(self.values[s]) else self.values[s])
+        if np.isnan(self.values[s]):
+            self.try_out(s, STARTS if self.here >= 0 else FEW_STARTS)
+        return float(self.values[s])
 
     def largest(self, some: np.ndarray) -> list[int]:
         """Those of some supports that no other one of them contains."""

@@ -10,7 +10,7 @@ import pytest
 from cells_models import boxed, teacher, training
 
 from nnspec.engines.cells import CellsEngine
-from nnspec.engines.cells.least import Least
+from nnspec.engines.cells.least import GROWTH, Least
 from nnspec.engines.cells.model import recognise
 from nnspec.engines.interface import Limits, Status
 from nnspec.engines.run import solve_problem
@@ -169,6 +169,20 @@ def test_around_is_the_inverse_of_inside() -> None:
         inside = np.array([least.inside(s) for s in range(len(least.open))])
         assert np.array_equal(inside.T, [least.around(s) for s in range(len(least.open))])
         assert np.any(inside != inside.T)
+
+
+def test_the_cheapest_support_grows_while_local_search_stays_above_the_limit() -> None:
+    tolerance = 0.1
+    p = fewest(training(*teacher(12), 2), {"l0": 1.0}, tolerance)
+    least = Least(p, recognise(p), Limits(threads=1), None, None)
+    least.descend()
+    cheapest = np.flatnonzero(least.open & (least.prices == least.prices.min()))
+    s = least.choose()
+    assert np.any(least.inside(s)[cheapest])
+    assert least.sizes[s] > least.sizes[cheapest].max()
+    assert least.value(s) > (GROWTH - 1.0) * tolerance
+    larger = least.around(s) & ~least.inside(s)
+    assert all(least.feasible[t] or least.value(t) <= (GROWTH - 1.0) * tolerance for t in least.smallest(larger))
 
 
 def test_limits_and_start() -> None:

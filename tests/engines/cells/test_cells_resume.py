@@ -137,11 +137,12 @@ def test_stop_event_keeps_the_state(tmp_path: Path, small_visits: None) -> None:
     assert (out.status, out.objective) == (Status.OPTIMAL, whole.objective)
 
 
-@pytest.mark.parametrize("name", ["errors", "half-planes"])
-def test_a_stop_at_once_keeps_bound_and_nodes(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("name", "share"), [("errors", 0.95), ("half-planes", 0.95), ("sse", 0.6),
+                                             ("fewest weights", 0.95)])  # fmt: skip
+def test_a_stop_at_once_keeps_bound_and_nodes(name: str, share: float, tmp_path: Path) -> None:
     p, engine = KINDS[name], CellsEngine(checkpoint=tmp_path / "c")
     nodes = ENGINE.solve(p, Limits(threads=1)).nodes
-    before = engine.solve(p, Limits(nodes=19 * nodes // 20, threads=1))
+    before = engine.solve(p, Limits(nodes=int(share * nodes), threads=1))
     again = engine.solve(p, Limits(nodes=1, threads=1))
     assert again.status is before.status is Status.LIMIT
     assert (again.bound, again.objective, again.nodes) == (before.bound, before.objective, before.nodes)
@@ -229,7 +230,8 @@ def test_fewest_weights_stopped_at_once(tmp_path: Path) -> None:
     out = CellsEngine(checkpoint=tmp_path / "c").solve(p, Limits(threads=1), stop=stop)
     assert (out.status, out.objective) == (Status.INTERRUPTED, None)
     again = CellsEngine(checkpoint=tmp_path / "c").solve(p, Limits(threads=1))
-    assert (again.status, again.objective) == (Status.OPTIMAL, ENGINE.solve(p, Limits(threads=1)).objective)
+    whole = ENGINE.solve(p, Limits(threads=1))
+    assert (again.status, again.objective, again.nodes) == (Status.OPTIMAL, whole.objective, whole.nodes)
 
 
 # -- refusals ----------------------------------------------------------------------------------------------------------

@@ -43,7 +43,7 @@ class Cases:
         with self.folder:
             evidence = {k: v for k, v in outcome.evidence.items() if k not in ("file", "bound of the file")}
             outcome = replace(outcome, evidence=evidence)
-            if outcome.status is not Status.OPTIMAL:
+            if outcome.status not in (Status.OPTIMAL, Status.INFEASIBLE):
                 return outcome
             if len(self.files) < cases:
                 missing = f"no evidence file: {cases - len(self.files)} of the {cases} cases have none"

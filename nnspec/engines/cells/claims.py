@@ -69,9 +69,10 @@ def unpack(arrays: Mapping[str, np.ndarray]) -> list[PartProof]:
     signs, orders, values = iter(a["signs"].tolist()), iter(a["orders"].tolist()), iter(a["values"].tolist())
     found = []
     for mask, (count, width), (m, k) in zip(a["masks"], a["vectors"], a["lengths"], strict=True):
-        hidden, used = mask[: neurons * columns].reshape(neurons, columns), mask[neurons * columns : -1]
+        inner, outer = np.split(mask[: neurons * (columns + 1)], [neurons * columns])
+        support = Support(inner.reshape(neurons, columns), outer, bool(mask[-1]), 0.0)
         vectors = [tuple(itertools.islice(signs, int(width))) for _ in range(int(count))]
         claims = [(int(size), value) for size, value in itertools.islice(values, int(k))]
         order = list(itertools.islice(orders, int(m)))
-        found.append(PartProof(vectors, order, claims, Support(hidden, used, bool(mask[-1]), 0.0)))
+        found.append(PartProof(vectors, order, claims, support))
     return found

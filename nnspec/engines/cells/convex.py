@@ -88,11 +88,12 @@ class Convex:
         return float(incumbent[0]), best
 
     def margin(self) -> np.ndarray:
-        """Rounding can raise a computed residual sum b above the true one by at most margin[0] + margin[1] sqrt(b)."""
+        """The ridge and rounding can raise a computed residual sum b above the true one by at most margin[0] +
+        margin[1] sqrt(b). Where the factor holds the ridge alone, bounds pay for their own rounding."""
         f = self.form
-        if not f.squared:
-            return np.zeros(2)
         reach = float(np.linalg.norm(f.reach))
+        if not f.squared:
+            return np.array([RIDGE**2 * reach**2, 0.0])
         row = np.sqrt(float(np.max(np.sum(np.abs(f.features).max(axis=1).sum(axis=0) ** 2, axis=1))) + 1.0)
         backward = ROUNDING * row * np.sqrt(f.samples * f.size) * reach
         return np.array([RIDGE**2 * reach**2 + backward**2, 2 * backward])

@@ -290,13 +290,14 @@ def _known(cells: CellProblem) -> None:
         raise Unwritten("step and sign neurons with fixed weights, or without biases, have none yet")
 
 
-def join(path: str | Path, cases: list[Path]) -> float:
-    """One file of several, which are about the cases of an enforced symmetry; the bound that it proves."""
+def join(path: str | Path, cases: list[Path]) -> float | None:
+    """One file of several, which are about the cases of an enforced symmetry; the bound that it proves (None: that
+    there is no network)."""
     contents = [load(case) for case in cases]
     content: dict[str, Any] = {"version": VERSION, "cases": contents}
     content["sha256"] = digest(content)
     _pack(path, content)
-    return min(float(one["bound"]) for one in contents)
+    return min((float(one["bound"]) for one in contents if one["bound"] is not None), default=None)
 
 
 def _errors(path: str | Path, problem: dict[str, Any], network: Weights, objective: float,

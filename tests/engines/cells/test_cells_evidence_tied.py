@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from cells_models import teacher, training
 from test_cells_evidence import BOXES, FORGERIES, content_of, nodes, refused, rewrite
+from test_cells_least import fewest
 from test_cells_tied import FLIP, GROUPS, MINUS, SWAP, TURN, enforced, random_problem
 
 from nnspec.engines.cells import CellsEngine
@@ -181,6 +182,27 @@ def test_all_cases_in_one_file(tmp_path: Path) -> None:
     one = copy.deepcopy(content["cases"][0])
     assert not refused(rewrite(path, one))
     assert refused(rewrite(path, one), p)
+
+
+@pytest.mark.parametrize(("tolerance", "status"), [(0.05, Status.OPTIMAL), (0.001, Status.INFEASIBLE)])
+def test_fewest_weights_of_all_cases(tmp_path: Path, tolerance: float, status: Status) -> None:
+    x, y = teacher(6)
+    p = enforced(fewest(training(x, y, 2, **BOXES), {"l0": 1.0}, tolerance), SWAP)
+    path = tmp_path / "e.gz"
+    out = solve_problem(p, Limits(threads=1), engine="cells", incumbents=False, files={"certificate": path})
+    assert out.status is status
+    assert not out.messages
+    report = verify(path, p)
+    assert report.cases == 2
+    assert report.excluded > 1
+    assert report.objective == out.objective
+    assert report.bound == (np.inf if out.objective is None else out.objective)
+    content = content_of(path)
+    for forge in (lambda c: c["cases"].pop(), lambda c: c["cases"][0]["parts"].pop(),
+                  lambda c: c["cases"][1].update(least=False)):  # fmt: skip
+        forged = copy.deepcopy(content)
+        forge(forged)
+        assert refused(rewrite(path, forged), p)
 
 
 def test_a_case_without_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -212,7 +212,7 @@ def test_fewest_weights_in_steps(name: str, tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(dolls, "BUDGET", 15)
     tried: list[int] = []
     try_out = least.Least.try_out
-    monkeypatch.setattr(least.Least, "try_out", lambda self, s: tried.append(s) or try_out(self, s))
+    monkeypatch.setattr(least.Least, "try_out", lambda self, s, *more: tried.append(s) or try_out(self, s, *more))
     outcomes, files = in_steps(p, tmp_path / "c", max(1, whole.nodes // 8))
     last = outcomes[-1]
     assert (last.status, last.objective, last.bound) == (whole.status, whole.objective, whole.bound)

@@ -58,7 +58,7 @@ def compare(content: dict[str, Any], problem: Problem) -> tuple[str, ...]:
         raise _other(f"its symmetry stands for {len(cases)} cases, and there are {len(contents)} in the file")
     known = [(read(one["problem"]).entries, one) for one in contents]
     for case in cases:
-        wanted = _entries(case, _chain(case, _asked(case, False).network))
+        wanted = _entries(case, _chain(case, _asked(case, bool(contents[0]["least"])).network))
         found = next((one for entries, one in known if entries == wanted), None)
         if found is None:
             raise _other("a case of its symmetry is left out")

@@ -352,14 +352,15 @@ def _least(content: dict[str, Any], problem: Training, covered: list[_Covered], 
 def _cases(content: dict[str, Any]) -> Report:
     """The report on all cases of a file together."""
     reports = [_check(one) for one in content["cases"] if "cases" not in one]
-    if len(reports) < len(content["cases"]) or not reports or any(r.excluded is not None for r in reports):
-        raise EvidenceError("a case is no proof of a bound")
+    excluded = [r.excluded for r in reports if r.excluded is not None]
+    if len(reports) < len(content["cases"]) or not reports or 0 < len(excluded) < len(reports):
+        raise EvidenceError("the cases are not of one kind")
     objectives = [r.objective for r in reports if r.objective is not None]
     parts, statements, nodes, certificates = (sum(getattr(r, name) for r in reports) for name in
                                               ("parts", "statements", "nodes", "certificates"))  # fmt: skip
-    return Report(min(objectives), min(r.bound for r in reports), parts, statements, nodes, certificates,
+    return Report(min(objectives, default=None), min(r.bound for r in reports), parts, statements, nodes, certificates,
                   max(r.reach for r in reports), max(r.strict for r in reports), content["sha256"],
-                  cases=len(reports))  # fmt: skip
+                  sum(excluded) if excluded else None, len(reports))  # fmt: skip
 
 
 def _report(content: dict[str, Any], objective: Fraction, bound: Fraction, counts: Counter[str], strict: Fraction

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -207,6 +208,20 @@ def test_accepts_needs_no_compiler() -> None:
     code = "import sys; import nnspec.engines.cells as c; c.CellsEngine(); print('numba' in sys.modules)"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "False"
+
+
+def test_the_command_line_leaves_blas_alone(tmp_path: Path) -> None:
+    """numba imports scipy.linalg when it loads, unless it is told that nobody needs it; where others may, it is not."""
+    (tmp_path / "a.nns").write_text(
+        "data D = table(x = [[0.0], [1.0], [2.0], [4.0]], y = [0.0, 1.0, 0.0, 1.0])\n"
+        "net f = input(1) -> dense(1, relu) -> dense(1)\nminimize sse(f, D)\n"
+    )
+    command = "from nnspec.cli.main import main; main(['solve', 'a.nns', '--engine', 'cells', '--json'])"
+    library = "import nnspec; nnspec.solve('a.nns', engine='cells')"
+    for code, loaded in ((command, False), (library, True)):
+        tried = f"import sys\ntry:\n    {code}\nexcept SystemExit: pass\nprint('scipy.linalg' in sys.modules)"
+        run = subprocess.run([sys.executable, "-c", tried], capture_output=True, text=True, check=True, cwd=tmp_path)
+        assert run.stdout.splitlines()[-1] == str(loaded)
 
 
 @pytest.mark.parametrize(

@@ -15,15 +15,15 @@ from pathlib import Path
 from typing import Any
 
 MARKS = (b"@compiled", b"@bare", b"@linked(")
-CONSTANTS = ("kinds", "types")
+CONSTANTS = ("kinds", "types", "arrays")
 
 
 @functools.cache  # once per process: its modules keep the code that they were imported with
 def refresh(folder: Path) -> None:
     """Drop the compiled functions in a package's cache if any source has changed since they were compiled.
 
-    `folder` is the package's own; CONSTANTS are its modules of numbers that compiled functions read. Call it before the
-    modules with compiled functions are imported.
+    `folder` is the package's own; CONSTANTS are its modules of numbers and arrays that compiled functions read. Call it
+    before the modules with compiled functions are imported.
     """
     h = hashlib.sha256(Path(__file__).read_bytes())
     for source in sorted(folder.glob("*.py")):

@@ -8,22 +8,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from nnspec.engines.cells.arrays import Found, Frame, Price, Rows
 from nnspec.engines.cells.form import Doll, Form
 from nnspec.engines.cells.instance import Subtree
 from nnspec.engines.cells.local_convex import descend, descend_convex, descent, multistart_convex
-from nnspec.engines.cells.search_convex import (
-    BUDGET,
-    OUTSIDE,
-    RIDGE,
-    Found,
-    Frame,
-    Price,
-    Rows,
-    network_loss,
-    penalty,
-    search_convex,
-    within,
-)
+from nnspec.engines.cells.network import network_loss, penalty, within
+from nnspec.engines.cells.search_convex import BUDGET, OUTSIDE, RIDGE, search_convex
 from nnspec.engines.cells.traverse import make_cones
 from nnspec.engines.cells.work import Effort, Visit
 

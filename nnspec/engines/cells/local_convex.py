@@ -12,19 +12,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from nnspec.engines.cells.arrays import Price, Rows
 from nnspec.engines.cells.interior import factorise, minimise, row_value, substitute
-from nnspec.engines.cells.search_convex import (
-    Price,
-    Rows,
-    network_loss,
-    penalty,
-    piece_of,
-    put_largest,
-    put_sample,
-    snap,
-    tidy,
-    within,
-)
+from nnspec.engines.cells.network import network_loss, penalty, piece_of, snap, tidy, within
+from nnspec.engines.cells.node import put_largest, put_sample
 from nnspec.engines.compiled import bare, compiled
 
 PROGRESS = 1e-9
